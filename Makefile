@@ -1,0 +1,37 @@
+# setup: a virtual environment with everything in it; demo, test and bench need nothing done before them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.ready
+
+.PHONY: setup demo test bench lint peers clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/harmonode demo $(if $(DIR),--dir '$(DIR)')
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Orthanc, DCMTK and dicom3tools from Debian where we may install them; the tests that need them are skipped, and say so, where not.
+peers:
+	@sh tests/peers.sh
+
+test: setup peers lint
+	$(BIN)/pytest
+
+bench: setup peers
+	$(BIN)/pytest tests/bench --override-ini=norecursedirs= -s
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache demo-output

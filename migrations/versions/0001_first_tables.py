@@ -1,0 +1,245 @@
+"""The first tables, and the triggers that keep audit records append-only."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "audit_head",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
+        "audit_record",
+        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("event", sa.String(length=32), nullable=False),
+        sa.Column("actor", sa.String(length=64), nullable=False),
+        sa.Column("study_instance_uid", sa.String(length=64), nullable=True),
+        sa.Column("series_instance_uid", sa.String(length=64), nullable=True),
+        sa.Column("message", sa.Text(), nullable=False),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.Column("previous_hash", sa.String(length=64), nullable=False),
+        sa.Column("hash", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("seq"),
+    )
+    with op.batch_alter_table("audit_record", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_audit_record_event"), ["event"], unique=False)
+        batch_op.create_index(batch_op.f("ix_audit_record_series_instance_uid"), ["series_instance_uid"], unique=False)
+
+    op.create_table(
+        "lease",
+        sa.Column("executor_id", sa.String(length=64), nullable=False),
+        sa.Column("renewed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("executor_id"),
+    )
+    op.create_table(
+        "quarantined",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("path", sa.String(length=255), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("study_instance_uid", sa.String(length=64), nullable=True),
+        sa.Column("series_instance_uid", sa.String(length=64), nullable=True),
+        sa.Column("sop_instance_uid", sa.String(length=64), nullable=True),
+        sa.Column("calling_ae_title", sa.String(length=16), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("path"),
+    )
+    op.create_table(
+        "rule",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("name", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("removed", sa.Boolean(), nullable=False),
+        sa.Column("document", sa.JSON(), nullable=False),
+        sa.Column("author", sa.String(length=64), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("name", "version"),
+    )
+    op.create_table(
+        "series",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("series_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("state_since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("first_arrival_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("last_arrival_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("instance_count", sa.Integer(), nullable=False),
+        sa.Column("expected_count", sa.Integer(), nullable=True),
+        sa.Column("calling_ae_title", sa.String(length=16), nullable=False),
+        sa.Column("called_ae_title", sa.String(length=16), nullable=False),
+        sa.Column("address", sa.String(length=64), nullable=False),
+        sa.Column("facts", sa.JSON(), nullable=True),
+        sa.Column("explanation", sa.JSON(), nullable=True),
+        sa.Column("rule_name", sa.String(length=64), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("error_kind", sa.String(length=16), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("study_instance_uid", "series_instance_uid"),
+    )
+    with op.batch_alter_table("series", schema=None) as batch_op:
+        batch_op.create_index("ix_series_series_instance_uid", ["series_instance_uid"], unique=False)
+        batch_op.create_index("ix_series_state_last_arrival_at", ["state", "last_arrival_at"], unique=False)
+
+    op.create_table(
+        "instance",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("series_id", sa.Integer(), nullable=False),
+        sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("sop_class_uid", sa.String(length=64), nullable=False),
+        sa.Column("transfer_syntax_uid", sa.String(length=64), nullable=False),
+        sa.Column("path", sa.String(length=255), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("calling_ae_title", sa.String(length=16), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["series_id"],
+            ["series.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("series_id", "sop_instance_uid"),
+    )
+    with op.batch_alter_table("instance", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_instance_sop_instance_uid"), ["sop_instance_uid"], unique=False)
+
+    op.create_table(
+        "job",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("series_id", sa.Integer(), nullable=False),
+        sa.Column("round", sa.Integer(), nullable=False),
+        sa.Column("rule_name", sa.String(length=64), nullable=False),
+        sa.Column("rule_version", sa.Integer(), nullable=False),
+        sa.Column("plugin", sa.String(length=64), nullable=False),
+        sa.Column("parameters", sa.JSON(), nullable=False),
+        sa.Column("destinations", sa.JSON(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("attempt", sa.Integer(), nullable=False),
+        sa.Column("executor_id", sa.String(length=64), nullable=True),
+        sa.Column("progress_done", sa.Integer(), nullable=False),
+        sa.Column("progress_total", sa.Integer(), nullable=False),
+        sa.Column("measurement", sa.JSON(), nullable=True),
+        sa.Column("method", sa.JSON(), nullable=True),
+        sa.Column("verdict", sa.JSON(), nullable=True),
+        sa.Column("report", sa.JSON(), nullable=True),
+        sa.Column("derived_series_uid", sa.String(length=64), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["series_id"],
+            ["series.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("series_id", "round"),
+    )
+    with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_job_derived_series_uid"), ["derived_series_uid"], unique=False)
+
+    op.create_table(
+        "delivery",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("job_id", sa.String(length=32), nullable=False),
+        sa.Column("destination", sa.String(length=64), nullable=False),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sent_count", sa.Integer(), nullable=False),
+        sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("confirmed_count", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["job.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("job_id", "destination"),
+    )
+    op.create_table(
+        "derived_instance",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("job_id", sa.String(length=32), nullable=False),
+        sa.Column("source_instance_id", sa.Integer(), nullable=False),
+        sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("path", sa.String(length=255), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["job.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["source_instance_id"],
+            ["instance.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("sop_instance_uid"),
+    )
+    with op.batch_alter_table("derived_instance", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_derived_instance_job_id"), ["job_id"], unique=False)
+
+    _make_append_only()
+
+
+def _make_append_only() -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        for action in ("UPDATE", "DELETE"):
+            op.execute(
+                f"CREATE TRIGGER audit_record_no_{action.lower()} BEFORE {action} ON audit_record "
+                "BEGIN SELECT RAISE(ABORT, 'audit records are append-only'); END"
+            )
+    else:
+        op.execute(
+            "CREATE FUNCTION audit_record_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'audit records are append-only'; END $$"
+        )
+        op.execute(
+            "CREATE TRIGGER audit_record_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_record "
+            "FOR EACH STATEMENT EXECUTE FUNCTION audit_record_append_only()"
+        )
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("derived_instance", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_derived_instance_job_id"))
+
+    op.drop_table("derived_instance")
+    op.drop_table("delivery")
+    with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_job_derived_series_uid"))
+
+    op.drop_table("job")
+    with op.batch_alter_table("instance", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_instance_sop_instance_uid"))
+
+    op.drop_table("instance")
+    with op.batch_alter_table("series", schema=None) as batch_op:
+        batch_op.drop_index("ix_series_state_last_arrival_at")
+        batch_op.drop_index("ix_series_series_instance_uid")
+
+    op.drop_table("series")
+    op.drop_table("rule")
+    op.drop_table("quarantined")
+    op.drop_table("lease")
+    with op.batch_alter_table("audit_record", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_audit_record_series_instance_uid"))
+        batch_op.drop_index(batch_op.f("ix_audit_record_event"))
+
+    op.drop_table("audit_record")
+    op.drop_table("audit_head")
+    if op.get_bind().dialect.name != "sqlite":
+        op.execute("DROP FUNCTION audit_record_append_only()")

@@ -1,0 +1,16 @@
+"""harmonode: a DICOM node that harmonizes chest CT series.
+
+The flow, one module a stage:
+
+    receive    a scanner or PACS stores instances; each is durable before it is answered
+    complete   a series that has gone quiet, or whose count is known, is complete
+    select     the rules say whether a series is harmonized, by which plugin, and where it goes
+    workflow   measure -> harmonize -> check -> derive -> send -> confirm, resumable at each step
+    derive     the plugin's slices become CT Image instances of a new series in the same study
+    send       C-STORE, STOW-RS, Orthanc REST or a folder; then the destination is asked what it holds
+    schedule   the clock that wakes the sweeps
+
+Every stage writes audit records; stages meet in the database and never call each other.
+"""
+
+__version__ = "0.1.0"

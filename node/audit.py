@@ -1,0 +1,163 @@
+"""The audit trail: append-only, hash-chained records, and the moves of a series that they witness."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from node.errors import ErrorKind, PermanentError
+from node.journey import State, may_move
+from node.store.tables import AuditHead, AuditRecord, Series
+
+GENESIS = "0" * 64
+_POSTGRES_LOCK = 0x6861726D  # any constant: serializes the writers of the chain
+
+
+class Event(StrEnum):
+    """What an audit record is about."""
+
+    START = "start"  # the node or a worker started
+    STOP = "stop"
+    CONFIGURATION = "configuration"  # a rule or the configuration changed
+    ARRIVAL = "arrival"  # instances became durable and were indexed
+    CONFLICT = "conflict"  # an instance came again with other bytes
+    QUARANTINE = "quarantine"  # bytes were kept aside
+    REFUSAL = "refusal"  # an association or an object was refused
+    COMPLETE = "complete"
+    DECISION = "decision"  # what the rules said
+    MEASUREMENT = "measurement"
+    HARMONIZATION = "harmonization"
+    CHECK = "check"  # the guard's verdict
+    DERIVATION = "derivation"
+    TRANSMISSION = "transmission"
+    CONFIRMATION = "confirmation"
+    RETRY = "retry"
+    FAILURE = "failure"
+    CANCELLATION = "cancellation"
+
+
+def record(
+    session: Session,
+    event: Event,
+    message: str,
+    *,
+    actor: str = "node",
+    series: Series | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> AuditRecord:
+    """Append one record within the caller's write transaction (`Database.write`)."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
+    head = session.get(AuditHead, 1)
+    if head is None:
+        head = AuditHead(id=1, seq=0, hash=GENESIS)
+        session.add(head)
+    else:
+        session.refresh(head)
+    row = AuditRecord(
+        seq=head.seq + 1,
+        at=datetime.now(UTC),
+        event=str(event),
+        actor=actor,
+        study_instance_uid=series.study_instance_uid if series else None,
+        series_instance_uid=series.series_instance_uid if series else None,
+        message=message,
+        detail=dict(detail or {}),
+        previous_hash=head.hash,
+    )
+    row.hash = chain_hash(row)
+    head.seq, head.hash = row.seq, row.hash
+    session.add(row)
+    session.flush()
+    return row
+
+
+def move(
+    session: Session,
+    series: Series,
+    state: State,
+    event: Event,
+    reason: str,
+    *,
+    actor: str = "node",
+    kind: ErrorKind | None = None,
+    detail: Mapping[str, Any] | None = None,
+) -> None:
+    """Move a series to another state and say why, in one transaction.
+
+    Raises:
+        PermanentError: the journey has no such transition.
+    """
+    here = State(series.state)
+    if not may_move(here, state):
+        raise PermanentError(f"series {series.series_instance_uid} is {here} and cannot become {state}: {reason}")
+    series.state, series.state_since = str(state), datetime.now(UTC)
+    series.reason, series.error_kind = reason, str(kind) if kind else None
+    record(
+        session,
+        event,
+        reason,
+        actor=actor,
+        series=series,
+        detail={"from": str(here), "to": str(state), **(detail or {})},
+    )
+
+
+def chain_hash(row: AuditRecord) -> str:
+    """SHA-256 over the previous hash and every field, as canonical JSON."""
+    fields = {
+        "seq": row.seq,
+        "at": row.at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "event": row.event,
+        "actor": row.actor,
+        "study": row.study_instance_uid,
+        "series": row.series_instance_uid,
+        "message": row.message,
+        "detail": row.detail,
+    }
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(f"{row.previous_hash}\n{text}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Flaw:
+    """A place where the chain does not hold."""
+
+    seq: int
+    what: str
+
+
+def verify(session: Session) -> tuple[int, list[Flaw]]:
+    """Walk the whole chain; returns how many records were read, and every flaw: changed, missing or reordered."""
+    flaws: list[Flaw] = []
+    expected, previous, count = 1, GENESIS, 0
+    for row in _all(session):
+        count += 1
+        if row.seq != expected:
+            missing = f"record {expected}" if row.seq == expected + 1 else f"records {expected} to {row.seq - 1}"
+            flaws.append(Flaw(expected, f"{missing} missing before record {row.seq}"))
+        elif row.previous_hash != previous:
+            flaws.append(Flaw(row.seq, f"record {row.seq} does not follow record {row.seq - 1}: reordered or replaced"))
+        if row.hash != chain_hash(row):
+            flaws.append(Flaw(row.seq, f"record {row.seq} was changed after it was written"))
+        expected, previous = row.seq + 1, row.hash
+    head = session.get(AuditHead, 1)
+    last, last_hash = (head.seq, head.hash) if head else (0, GENESIS)
+    if expected - 1 < last:
+        flaws.append(Flaw(expected, f"records {expected} to {last} are missing at the end"))
+    elif (expected - 1, previous) != (last, last_hash):
+        flaws.append(Flaw(expected - 1, f"the last record {expected - 1} is not the one written last ({last})"))
+    return count, flaws
+
+
+def _all(session: Session) -> Iterator[AuditRecord]:
+    query = sa.select(AuditRecord).order_by(AuditRecord.seq).execution_options(yield_per=1000)
+    yield from session.scalars(query)

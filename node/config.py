@@ -1,0 +1,240 @@
+"""The configuration: a model of config.yaml, which is its manual.
+
+Every key can be overridden by a variable: `HARMONODE_RECEIVE__PORT=11113` sets `receive.port`.
+"""
+
+from __future__ import annotations
+
+import os
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from node.errors import ConfigError
+
+AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]*[^\\\x00-\x20][^\\\x00-\x1f]*$")]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Log(Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["console", "json"] = "console"
+
+
+class Peer(Section):
+    """Who may open an association."""
+
+    ae_title: str = "*"  # "*" is any
+    addresses: tuple[str, ...]  # IP networks
+
+    @field_validator("addresses")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network)
+        return value
+
+
+class Receive(Section):
+    ae_title: AETitle = "HARMONODE"
+    host: str = "127.0.0.1"
+    port: int = Field(11112, ge=0, le=65535)  # 0 takes a free port and writes it to the log
+    peers: tuple[Peer, ...] = (Peer(addresses=("127.0.0.0/8", "::1/128")),)
+    check_called_ae_title: bool = True
+    max_associations: int = Field(32, ge=1)
+    max_pdu_bytes: int = Field(131072, ge=4096)
+    idle_timeout_s: Seconds = 60
+    disk_reserve_mb: int = Field(2048, ge=0)
+
+
+class CountSource(Section):
+    """A peer that can be asked how many instances a series has (0020,1209)."""
+
+    calling_ae_title: AETitle  # the AE title its series come from
+    ae_title: AETitle  # the AE title to query
+    host: str
+    port: Port
+
+
+class Complete(Section):
+    quiet_s: Seconds = 30
+    quiet_when_counted_s: float = Field(2, ge=0)
+    count_sources: tuple[CountSource, ...] = ()
+
+
+class Retry(Section):
+    attempts: int = Field(6, ge=1)
+    first_delay_s: Seconds = 5
+    factor: float = Field(3, ge=1)
+    max_delay_s: Seconds = 900
+
+
+class Process(Section):
+    workers: int = Field(1, ge=0)
+    step_timeout_s: Seconds = 3600
+    retry: Retry = Retry()
+
+
+class Derive(Section):
+    series_number_offset: int = Field(9000, ge=0)
+    series_description: str = "Harmonized {source}"
+    manufacturer: str = "harmonode"
+    station_name: str = Field("HARMONODE", max_length=16)
+    keep_private_tags: bool = False
+
+
+class DimseDestination(Section):
+    """A PACS reached by C-STORE, asked by C-FIND."""
+
+    kind: Literal["dimse"] = "dimse"
+    name: str
+    ae_title: AETitle
+    host: str
+    port: Port
+    calling_ae_title: AETitle = "HARMONODE"
+    timeout_s: Seconds = 30
+    confirm: Literal["c-find", "none"] = "c-find"
+
+
+class StowDestination(Section):
+    """A PACS reached by STOW-RS, asked by QIDO-RS."""
+
+    kind: Literal["stow"] = "stow"
+    name: str
+    url: str
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    token: SecretStr = SecretStr("")
+    timeout_s: Seconds = 60
+
+
+class OrthancDestination(Section):
+    """An Orthanc reached by its REST interface."""
+
+    kind: Literal["orthanc"] = "orthanc"
+    name: str
+    url: str
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    timeout_s: Seconds = 60
+
+
+class FolderDestination(Section):
+    """A folder; one subfolder a derived series."""
+
+    kind: Literal["folder"] = "folder"
+    name: str
+    path: Path
+
+
+Destination = Annotated[
+    DimseDestination | StowDestination | OrthancDestination | FolderDestination, Field(discriminator="kind")
+]
+
+
+class Config(BaseSettings):
+    """The whole configuration. Sources, strongest first: variables, config.yaml, defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="HARMONODE_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    data_dir: Path = Path("data")
+    database_url: str = ""
+    log: Log = Log()
+    receive: Receive = Receive()
+    complete: Complete = Complete()
+    process: Process = Process()
+    derive: Derive = Derive()
+    destinations: tuple[Destination, ...] = ()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+    @field_validator("destinations")
+    @classmethod
+    def _names_differ(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        names = [destination.name for destination in value]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"two destinations are called {', '.join(sorted(twice))}")
+        return value
+
+    @property
+    def url(self) -> str:
+        """The database's URL; SQLite in `data_dir` unless told otherwise."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'harmonode.sqlite3'}"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Received instances."""
+        return self.data_dir / "spool"
+
+    @property
+    def quarantine_dir(self) -> Path:
+        """Bytes that could not be accepted."""
+        return self.data_dir / "quarantine"
+
+    @property
+    def derived_dir(self) -> Path:
+        """Derived instances, work in progress, reports and pictures; one subfolder a job."""
+        return self.data_dir / "derived"
+
+    def destination(self, name: str) -> DimseDestination | StowDestination | OrthancDestination | FolderDestination:
+        """The destination of that name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for destination in self.destinations:
+            if destination.name == name:
+                return destination
+        known = ", ".join(destination.name for destination in self.destinations) or "none"
+        raise ConfigError(f"no destination {name!r} in the configuration; there are: {known}")
+
+
+def load(path: Path | None = None, **overrides: Any) -> Config:
+    """Read the configuration from `path`, else from HARMONODE_CONFIG, else from ./config.yaml, else the defaults.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key is unknown or wrong; names the key.
+    """
+    named = path or (Path(variable) if (variable := os.environ.get("HARMONODE_CONFIG")) else None)
+    file = named or Path("config.yaml")
+    if named and not named.is_file():
+        raise ConfigError(f"the configuration file {named} does not exist")
+
+    class FromFile(Config):
+        model_config = SettingsConfigDict(yaml_file=file)
+
+    try:
+        return FromFile(**overrides)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
+        raise ConfigError(f"{file}: {wrong}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file} is not YAML: {error}") from error

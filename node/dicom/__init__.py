@@ -1,0 +1,1 @@
+"""DICOM as the node uses it: UIDs, headers, geometry, codecs, associations."""

@@ -1,0 +1,1 @@
+"""What is kept: rows in the database, files in the spool."""

@@ -1,0 +1,99 @@
+"""Engines and sessions: one writer at a time on SQLite, so that audit rows chain and jobs are taken once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.orm import Session, sessionmaker
+
+from node.errors import OperatorError
+
+_WRITE = {"harmonode_write": True}
+
+
+class Database:
+    """The node's database: `read()` for a consistent look, `write()` for one transaction that commits at its end."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = sa.create_engine(url, **_engine_options(url))
+        if self.engine.dialect.name == "sqlite":
+            Path(self.engine.url.database or "").parent.mkdir(parents=True, exist_ok=True)
+            sa.event.listen(self.engine, "connect", _sqlite_pragmas)
+            sa.event.listen(self.engine, "begin", _sqlite_begin)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        with self._sessions() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction. On SQLite it holds the write lock from its start, so nothing read in it can be stale."""
+        with self._sessions(bind=self.engine.execution_options(**_WRITE)) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _engine_options(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": 60}}
+    return {"pool_pre_ping": True}
+
+
+def _sqlite_pragmas(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=60000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(connection: sa.Connection) -> None:
+    write = connection.get_execution_options().get("harmonode_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def migrations_dir() -> Path:
+    """Alembic's scripts: beside the packages in a checkout, inside the package in a wheel."""
+    package = Path(__file__).resolve().parents[1]
+    inside = package / "_migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def _alembic(url: str) -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(migrations_dir()))
+    config.attributes["url"] = url
+    return config
+
+
+def upgrade(url: str) -> None:
+    """Bring the database to the newest migration; creates it where there is none."""
+    Database(url).close()
+    command.upgrade(_alembic(url), "head")
+
+
+def revision(database: Database) -> tuple[str | None, str | None]:
+    """The migration the database is at, and the newest one."""
+    head = ScriptDirectory.from_config(_alembic(database.url)).get_current_head()
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision(), head
+
+
+def require_current(database: Database) -> None:
+    """Raises OperatorError where the database is not at the newest migration."""
+    current, head = revision(database)
+    if current != head:
+        raise OperatorError(
+            f"the database is at migration {current or 'none'}, the node needs {head}: run `harmonode db upgrade`"
+        )

@@ -1,0 +1,216 @@
+"""The tables, one class each. The spool is the truth of what was received; these rows index it.
+
+Times are UTC. A UID column holds at most 64 characters (PS3.5 section 9.1).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+
+class UTCDateTime(TypeDecorator[datetime]):
+    """A time with its zone in Python, UTC in the database (SQLite keeps no zone)."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        if value is not None and value.tzinfo is None:
+            raise ValueError(f"a time without a zone cannot be stored: {value!r}")
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        return None if value is None else value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Columns whose annotation needs more than SQLAlchemy's own mapping."""
+
+    type_annotation_map = {datetime: UTCDateTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012
+
+
+class Series(Base):
+    """One series on its journey."""
+
+    __tablename__ = "series"
+    __table_args__ = (
+        UniqueConstraint("study_instance_uid", "series_instance_uid"),
+        Index("ix_series_state_last_arrival_at", "state", "last_arrival_at"),
+        Index("ix_series_series_instance_uid", "series_instance_uid"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(String(64))
+    series_instance_uid: Mapped[str] = mapped_column(String(64))
+    state: Mapped[str] = mapped_column(String(16))  # journey.State
+    state_since: Mapped[datetime]
+    first_arrival_at: Mapped[datetime]
+    last_arrival_at: Mapped[datetime]
+    instance_count: Mapped[int] = mapped_column(default=0)
+    expected_count: Mapped[int | None]  # Number of Series Related Instances (0020,1209), where the sender told
+    calling_ae_title: Mapped[str] = mapped_column(String(16))
+    called_ae_title: Mapped[str] = mapped_column(String(16))
+    address: Mapped[str] = mapped_column(String(64))
+    facts: Mapped[dict[str, Any] | None]  # SeriesFacts.to_json(), when complete
+    explanation: Mapped[dict[str, Any] | None]  # what each rule said, clause by clause
+    rule_name: Mapped[str | None] = mapped_column(String(64))
+    reason: Mapped[str | None] = mapped_column(Text)  # why it stands where it stands
+    error_kind: Mapped[str | None] = mapped_column(String(16))  # errors.ErrorKind
+
+    instances: Mapped[list[Instance]] = relationship(back_populates="series")
+    jobs: Mapped[list[Job]] = relationship(back_populates="series", order_by="Job.round")
+
+
+class Instance(Base):
+    """One received instance: a file in the spool."""
+
+    __tablename__ = "instance"
+    __table_args__ = (UniqueConstraint("series_id", "sop_instance_uid"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"))
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    sop_class_uid: Mapped[str] = mapped_column(String(64))
+    transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
+    path: Mapped[str] = mapped_column(String(255))  # relative to the spool
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    received_at: Mapped[datetime]
+    calling_ae_title: Mapped[str] = mapped_column(String(16))
+    round: Mapped[int | None]  # the round of the job that took it; None until one does
+
+    series: Mapped[Series] = relationship(back_populates="instances")
+
+
+class Job(Base):
+    """One round of processing of a series: all its instances first, late instances in later rounds."""
+
+    __tablename__ = "job"
+    __table_args__ = (UniqueConstraint("series_id", "round"),)
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)  # uuid4 as hex
+    series_id: Mapped[int] = mapped_column(ForeignKey("series.id"))
+    round: Mapped[int]
+    rule_name: Mapped[str] = mapped_column(String(64))
+    rule_version: Mapped[int]
+    plugin: Mapped[str] = mapped_column(String(64))
+    parameters: Mapped[dict[str, Any]]
+    destinations: Mapped[list[Any]]  # names of destinations in the configuration
+    priority: Mapped[int] = mapped_column(default=0)  # higher goes first
+    attempt: Mapped[int] = mapped_column(default=0)  # counts starts by a worker or a person; part of the workflow id
+    executor_id: Mapped[str | None] = mapped_column(String(64))  # the worker that has it
+    progress_done: Mapped[int] = mapped_column(default=0)  # slices done in this step
+    progress_total: Mapped[int] = mapped_column(default=0)
+    measurement: Mapped[dict[str, Any] | None]  # plugin.Measurement as JSON; made once, reused for late slices
+    method: Mapped[dict[str, Any] | None]  # plugin.Method as JSON
+    verdict: Mapped[dict[str, Any] | None]  # plugin.Verdict as JSON
+    report: Mapped[dict[str, Any] | None]  # numbers and curves; pictures lie beside the derived files
+    derived_series_uid: Mapped[str | None] = mapped_column(String(64), index=True)
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    series: Mapped[Series] = relationship(back_populates="jobs")
+
+
+class DerivedInstance(Base):
+    """One instance that the node made; known so that it is recognised when it comes back."""
+
+    __tablename__ = "derived_instance"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id"), index=True)
+    source_instance_id: Mapped[int] = mapped_column(ForeignKey("instance.id"))
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), unique=True)
+    path: Mapped[str] = mapped_column(String(255))  # relative to the folder of derived series
+    sha256: Mapped[str] = mapped_column(String(64))  # of the file
+
+
+class Delivery(Base):
+    """How far the derived instances of a job have come at one destination."""
+
+    __tablename__ = "delivery"
+    __table_args__ = (UniqueConstraint("job_id", "destination"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id"))
+    destination: Mapped[str] = mapped_column(String(64))
+    sent_at: Mapped[datetime | None]
+    sent_count: Mapped[int] = mapped_column(default=0)
+    confirmed_at: Mapped[datetime | None]
+    confirmed_count: Mapped[int | None]  # instances of the derived series that the destination says it holds
+
+
+class Quarantined(Base):
+    """Bytes kept aside because they could not be accepted."""
+
+    __tablename__ = "quarantined"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    path: Mapped[str] = mapped_column(String(255), unique=True)  # relative to the quarantine
+    reason: Mapped[str] = mapped_column(Text)
+    study_instance_uid: Mapped[str | None] = mapped_column(String(64))
+    series_instance_uid: Mapped[str | None] = mapped_column(String(64))
+    sop_instance_uid: Mapped[str | None] = mapped_column(String(64))
+    calling_ae_title: Mapped[str] = mapped_column(String(16))
+    address: Mapped[str] = mapped_column(String(64))
+
+
+class AuditRecord(Base):
+    """One event. Append-only (a trigger refuses UPDATE and DELETE) and chained by `hash`."""
+
+    __tablename__ = "audit_record"
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)  # 1, 2, 3 … without a gap
+    at: Mapped[datetime]
+    event: Mapped[str] = mapped_column(String(32), index=True)  # audit.Event
+    actor: Mapped[str] = mapped_column(String(64))  # "node", "worker-0", "user:root"
+    study_instance_uid: Mapped[str | None] = mapped_column(String(64))
+    series_instance_uid: Mapped[str | None] = mapped_column(String(64), index=True)
+    message: Mapped[str] = mapped_column(Text)  # for the person who reads it
+    detail: Mapped[dict[str, Any]]  # for the program that reads it
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))  # SHA-256 over previous_hash and every field above
+
+
+class AuditHead(Base):
+    """The last audit record, kept apart so that a cut-off tail is noticed."""
+
+    __tablename__ = "audit_head"
+
+    id: Mapped[int] = mapped_column(primary_key=True)  # always 1
+    seq: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class Rule(Base):
+    """One version of a rule; the newest of a name is the one in force."""
+
+    __tablename__ = "rule"
+    __table_args__ = (UniqueConstraint("name", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64))
+    version: Mapped[int]
+    enabled: Mapped[bool]
+    removed: Mapped[bool] = mapped_column(default=False)
+    document: Mapped[dict[str, Any]]  # as written, validated by rules.model
+    author: Mapped[str] = mapped_column(String(64))
+    why: Mapped[str] = mapped_column(Text, default="")
+    at: Mapped[datetime]
+
+
+class Lease(Base):
+    """Who is alive: a worker renews its row; a lapsed one's work is taken over."""
+
+    __tablename__ = "lease"
+
+    executor_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    renewed_at: Mapped[datetime]
+    expires_at: Mapped[datetime]

@@ -1,0 +1,39 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from node.store.session import Database, upgrade
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real CT series."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real CT series at {SHARED}: this test needs them")
+    return SHARED
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """An empty SQLite database at the newest migration."""
+    url = f"sqlite:///{tmp_path / 'harmonode.sqlite3'}"
+    upgrade(url)
+    opened = Database(url)
+    yield opened
+    opened.close()
