@@ -1,0 +1,56 @@
+"""What every command shares: the configuration, the database, who acts, and how things are printed."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from node.config import Config, load
+from node.store.session import Database, require_current
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+
+
+def settings(ctx: typer.Context) -> Config:
+    """The configuration the command was given; read once."""
+    root = ctx.find_root()
+    if "config" not in root.meta:
+        path: Path | None = root.params.get("config")
+        root.meta["config"] = load(path)
+    config: Config = root.meta["config"]
+    return config
+
+
+@contextmanager
+def database(ctx: typer.Context) -> Iterator[Database]:
+    """The node's database, at the newest migration.
+
+    Raises:
+        OperatorError: it must be upgraded first.
+    """
+    opened = Database(settings(ctx).url)
+    try:
+        require_current(opened)
+        yield opened
+    finally:
+        opened.close()
+
+
+def actor() -> str:
+    """Who acts, for the audit trail."""
+    return f"user:{getpass.getuser()}"
+
+
+def print_json(data: Any) -> None:
+    """One JSON document on standard output, and nothing else."""
+    typer.echo(json.dumps(data, indent=2, default=str, ensure_ascii=False))
