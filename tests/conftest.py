@@ -10,6 +10,8 @@ import pytest
 
 from node.store.session import Database, upgrade
 
+pytest_plugins = ["peers"]  # tests/support/peers.py: start_orthanc, orthanc, start_storescp, storescp
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
