@@ -103,7 +103,9 @@ class Job(Base):
     destinations: Mapped[list[Any]]  # names of destinations in the configuration
     priority: Mapped[int] = mapped_column(default=0)  # higher goes first
     attempt: Mapped[int] = mapped_column(default=0)  # counts starts by a worker or a person; part of the workflow id
-    executor_id: Mapped[str | None] = mapped_column(String(64))  # the worker that has it
+    tries: Mapped[int] = mapped_column(default=0)  # failed tries of the step it stands at
+    takeovers: Mapped[int] = mapped_column(default=0)  # workers lost with it since a person last started it
+    executor_id: Mapped[str | None] = mapped_column(String(64))  # the worker that has it, or had it last
     progress_done: Mapped[int] = mapped_column(default=0)  # slices done in this step
     progress_total: Mapped[int] = mapped_column(default=0)
     measurement: Mapped[dict[str, Any] | None]  # plugin.Measurement as JSON; made once, reused for late slices
@@ -142,6 +144,7 @@ class Delivery(Base):
     destination: Mapped[str] = mapped_column(String(64))
     sent_at: Mapped[datetime | None]
     sent_count: Mapped[int] = mapped_column(default=0)
+    sends: Mapped[int] = mapped_column(default=0)  # how often it was sent; a second time where too little arrived
     confirmed_at: Mapped[datetime | None]
     confirmed_count: Mapped[int | None]  # instances of the derived series that the destination says it holds
 
