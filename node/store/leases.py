@@ -1,0 +1,41 @@
+"""Who is alive: a process renews its lease; whose lease has lapsed is taken for dead."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from node.store.tables import Lease
+
+
+def renew(session: Session, executor_id: str, now: datetime, seconds: float) -> None:
+    """Take or prolong the lease of a process, for so many seconds from now."""
+    session.merge(Lease(executor_id=executor_id, renewed_at=now, expires_at=now + timedelta(seconds=seconds)))
+
+
+def release(session: Session, executor_id: str) -> None:
+    """End a lease early: the process stops and says so."""
+    session.execute(sa.delete(Lease).where(Lease.executor_id == executor_id))
+
+
+def alive(session: Session, now: datetime) -> set[str]:
+    """The processes whose lease holds."""
+    return set(session.scalars(sa.select(Lease.executor_id).where(Lease.expires_at > now)))
+
+
+def lapsed(session: Session, now: datetime) -> set[str]:
+    """The processes that neither renewed their lease in time nor released it."""
+    return set(session.scalars(sa.select(Lease.executor_id).where(Lease.expires_at <= now)))
+
+
+def acquire(session: Session, name: str, now: datetime, seconds: float) -> bool:
+    """Take a lease that only one process may hold, such as the right to run a sweep; False where another holds it."""
+    if session.bind is not None and session.get_bind().dialect.name == "postgresql":
+        session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(name))))
+    held = session.get(Lease, name)
+    if held is not None and held.expires_at > now:
+        return False
+    renew(session, name, now, seconds)
+    return True
