@@ -1,0 +1,295 @@
+"""Received instances as files: durable before they are acknowledged, and the truth of what was received.
+
+    incoming/<random>.part               being written; never acknowledged, swept at start
+    <2 hex>/<series key>/<instance key>.dcm    received
+
+Keys are hashes of UIDs, so nothing a peer sends becomes part of a path. Each file says by its File Meta Information who
+brought it, so the database can be rebuilt from the spool alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum, auto
+from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
+
+import structlog
+
+from node.dicom import part10
+from node.dicom.elements import Identity, identify
+from node.dicom.part10 import FileMeta
+from node.errors import InvalidObject, TransientError
+from node.series import Arrival, Sender
+
+_log = structlog.get_logger(__name__)
+
+_LOOK_EVERY_BYTES = 8 << 20  # how often the free space is looked at while an object arrives
+_KEY_LENGTH = 32  # hexadecimal digits of SHA-256: 128 bits
+_REMEMBERED_FOLDERS = 4096
+
+
+class SpoolFull(TransientError):
+    """The spool cannot take an object now: no space beyond the reserve, or the disk refuses to write."""
+
+
+class Placement(Enum):
+    """What became of an object in the spool."""
+
+    NEW = auto()  # it lies in the spool, durable
+    SAME = auto()  # the same bytes already lay there, durable
+    OTHER = auto()  # the same instance lies there with other bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where an object lies, or would lie."""
+
+    placement: Placement
+    path: str  # relative to the spool
+    size_bytes: int  # of the whole file
+    at: datetime
+
+
+class Incoming:
+    """An object on its way in: File Meta Information, then the data set as it comes, hashed as it comes.
+
+    `write` never raises: what it could not write is remembered in `failure`, and nothing is left on the disk.
+    """
+
+    def __init__(self, path: Path, meta: FileMeta, spool: Spool) -> None:
+        self.path, self.meta, self.failure = path, meta, ""
+        self._spool, self._hash, self._since_look = spool, hashlib.sha256(), 0
+        self._file: BinaryIO | None = path.open("xb", buffering=0)
+        self._put(part10.encode(meta))
+
+    @property
+    def sha256(self) -> str:
+        """Of the data set alone."""
+        return self._hash.hexdigest()
+
+    def write(self, data: bytes) -> None:
+        """Append a piece of the data set."""
+        if self._file is None:
+            return
+        self._hash.update(data)
+        self._since_look += len(data)
+        if self._since_look >= _LOOK_EVERY_BYTES:
+            self._since_look = 0
+            try:
+                self._spool.require_space()
+            except SpoolFull as error:
+                self._fail(str(error))
+                return
+        self._put(data)
+
+    def finish(self) -> None:
+        """Make the bytes durable under the temporary name.
+
+        Raises:
+            SpoolFull: they could not be written; nothing is left.
+        """
+        if self._file is not None:
+            try:
+                os.fsync(self._file.fileno())
+            except OSError as error:
+                self._fail(f"{self.path} cannot be made durable: {error.strerror}")
+            else:
+                self._close()
+        if self.failure:
+            raise SpoolFull(self.failure)
+
+    def discard(self) -> None:
+        """Leave nothing behind. May be called at any time, and twice."""
+        self._close()
+        self.path.unlink(missing_ok=True)
+
+    def _put(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view and self._file is not None:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            self._fail(f"{self.path} cannot be written: {error.strerror}")
+
+    def _fail(self, why: str) -> None:
+        self.failure = why
+        self.discard()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class Spool:
+    """The folder of received instances. Safe for any number of threads, and for processes on one file system."""
+
+    def __init__(self, root: Path, reserve_bytes: int) -> None:
+        self.root, self.reserve_bytes = root, reserve_bytes
+        self._incoming = root / "incoming"
+        self._incoming.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._durable_folders: set[Path] = set()
+
+    def require_space(self) -> None:
+        """Raises SpoolFull where less than the reserve is free."""
+        free = shutil.disk_usage(self.root).free
+        if free < self.reserve_bytes:
+            raise SpoolFull(
+                f"{free >> 20} MiB free on the disk of {self.root}, {self.reserve_bytes >> 20} are kept free"
+            )
+
+    def open(self, meta: FileMeta) -> Incoming:
+        """Begin to receive an object; where there is no space the `Incoming` has failed from its start.
+
+        Raises:
+            SpoolFull: no file can be made at all.
+        """
+        self.require_space()
+        try:
+            return Incoming(self._incoming / f"{uuid4().hex}.part", meta, self)
+        except OSError as error:
+            raise SpoolFull(f"no file can be made in {self._incoming}: {error.strerror}") from error
+
+    def place(self, incoming: Incoming, identity: Identity) -> Placed:
+        """Give an object its name, once and for all; when this returns NEW or SAME it outlives a power cut.
+
+        Two that store the same instance at the same time are told apart by link(2): one makes the name, the other
+        finds it there. An object that is NEW or SAME is gone from `incoming`; one that is OTHER stays for the caller.
+
+        Raises:
+            SpoolFull: the bytes could not be made durable; nothing is left.
+        """
+        incoming.finish()
+        size = incoming.path.stat().st_size
+        path = self.path_of(identity)
+        try:
+            placement = self._link(incoming, path)
+        except OSError as error:
+            incoming.discard()
+            raise SpoolFull(f"{path} cannot be made: {error.strerror}") from error
+        if placement is not Placement.OTHER:
+            incoming.discard()
+        return Placed(placement, str(path.relative_to(self.root)), size, datetime.now(UTC))
+
+    def path_of(self, identity: Identity) -> Path:
+        """Where the instance lies, if it does."""
+        series = _key(identity.study_instance_uid, identity.series_instance_uid)
+        return self.root / series[:2] / series / f"{_key(identity.sop_instance_uid)}.dcm"
+
+    def _link(self, incoming: Incoming, path: Path) -> Placement:
+        self._make_durable_folder(path.parent)
+        try:
+            os.link(incoming.path, path)
+        except FileExistsError:
+            placement = Placement.SAME if _holds(path, incoming.sha256) else Placement.OTHER
+        except FileNotFoundError:  # the folder was removed behind our back
+            with self._lock:
+                self._durable_folders.discard(path.parent)
+            self._make_durable_folder(path.parent)
+            os.link(incoming.path, path)
+            placement = Placement.NEW
+        else:
+            placement = Placement.NEW
+        # Also for SAME: who linked it may not have come to this line yet.
+        sync_folder(path.parent)
+        return placement
+
+    def _make_durable_folder(self, folder: Path) -> None:
+        """Make a folder whose own name outlives a power cut, whoever made it."""
+        with self._lock:
+            if folder in self._durable_folders:
+                return
+            folder.mkdir(parents=True, exist_ok=True)
+            sync_folder(folder.parent)
+            sync_folder(self.root)
+            if len(self._durable_folders) >= _REMEMBERED_FOLDERS:
+                self._durable_folders.clear()
+            self._durable_folders.add(folder)
+
+    def sweep(self) -> int:
+        """Remove what a killed process left half written. None of it was acknowledged, so its sender still has it."""
+        left = sorted(self._incoming.iterdir())
+        for path in left:
+            _log.warning("removed an object that was never wholly received", file=path.name, bytes=path.stat().st_size)
+            path.unlink()
+        return len(left)
+
+    def walk(self) -> Iterator[str]:
+        """Paths, relative to the spool, of every received instance."""
+        for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]/*/")):
+            prefix = folder.relative_to(self.root).as_posix()
+            with os.scandir(folder) as entries:
+                yield from sorted(f"{prefix}/{entry.name}" for entry in entries if entry.name.endswith(".dcm"))
+
+    def read(self, path: str) -> Arrival:
+        """What the file at `path` says of itself.
+
+        Raises:
+            InvalidObject: the file is damaged.
+        """
+        with (self.root / path).open("rb") as file:
+            meta = part10.read(file)
+            start = file.tell()
+            identity = identify(file, meta.transfer_syntax_uid)
+            file.seek(start)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            status = os.fstat(file.fileno())
+        at = datetime.fromtimestamp(status.st_mtime, UTC)
+        return arrival(meta, identity, path, size_bytes=status.st_size, sha256=sha256, at=at)
+
+
+def arrival(meta: FileMeta, identity: Identity, path: str, *, size_bytes: int, sha256: str, at: datetime) -> Arrival:
+    """The record of an instance that lies in the spool."""
+    return Arrival(
+        study_instance_uid=identity.study_instance_uid,
+        series_instance_uid=identity.series_instance_uid,
+        sop_instance_uid=identity.sop_instance_uid,
+        sop_class_uid=identity.sop_class_uid,
+        transfer_syntax_uid=meta.transfer_syntax_uid,
+        path=path,
+        size_bytes=size_bytes,
+        sha256=sha256,
+        received_at=at,
+        sender=sender_of(meta),
+    )
+
+
+def sender_of(meta: FileMeta) -> Sender:
+    """Who brought the file."""
+    return Sender(meta.sending_ae, meta.receiving_ae, meta.address)
+
+
+def data_set_sha256(path: Path) -> str:
+    """SHA-256 of a file's data set, without its File Meta Information."""
+    with path.open("rb") as file:
+        part10.read(file)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _holds(path: Path, sha256: str) -> bool:
+    try:
+        return data_set_sha256(path) == sha256
+    except InvalidObject:  # what lies there is damaged; nobody's bytes may take its place unseen
+        return False
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _key(*uids: str) -> str:
+    return hashlib.sha256("\n".join(uids).encode()).hexdigest()[:_KEY_LENGTH]
