@@ -18,7 +18,6 @@ from node.journey import State, may_move
 from node.store.tables import AuditHead, AuditRecord, Series
 
 GENESIS = "0" * 64
-_POSTGRES_LOCK = 0x6861726D  # any constant: serializes the writers of the chain
 
 
 class Event(StrEnum):
@@ -54,8 +53,6 @@ def record(
     detail: Mapping[str, Any] | None = None,
 ) -> AuditRecord:
     """Append one record within the caller's write transaction (`Database.write`)."""
-    if session.get_bind().dialect.name == "postgresql":
-        session.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
     head = session.get(AuditHead, 1)
     if head is None:
         head = AuditHead(id=1, seq=0, hash=GENESIS)

@@ -32,8 +32,6 @@ def lapsed(session: Session, now: datetime) -> set[str]:
 
 def acquire(session: Session, name: str, now: datetime, seconds: float) -> bool:
     """Take a lease that only one process may hold, such as the right to run a sweep; False where another holds it."""
-    if session.bind is not None and session.get_bind().dialect.name == "postgresql":
-        session.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(name))))
     held = session.get(Lease, name)
     if held is not None and held.expires_at > now:
         return False

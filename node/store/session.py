@@ -1,4 +1,4 @@
-"""Engines and sessions: one writer at a time on SQLite, so that audit rows chain and jobs are taken once."""
+"""Engines and sessions: one writer at a time, so that audit rows chain and jobs are taken once."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from node.errors import OperatorError
 
 _WRITE = {"harmonode_write": True}
+_POSTGRES_LOCK = 0x6861726D  # any constant: writers take turns as on SQLite, so they chain and never deadlock
 
 
 class Database:
@@ -38,8 +39,10 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One transaction. On SQLite it holds the write lock from its start, so nothing read in it can be stale."""
+        """One transaction. It holds the write lock from its start, so nothing read in it can be stale."""
         with self._sessions(bind=self.engine.execution_options(**_WRITE)) as session, session.begin():
+            if self.engine.dialect.name == "postgresql":
+                session.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
             yield session
 
     def close(self) -> None:
