@@ -89,9 +89,10 @@ class Process(Section):
 class Derive(Section):
     series_number_offset: int = Field(9000, ge=0)
     series_description: str = "Harmonized {source}"
-    manufacturer: str = "harmonode"
+    manufacturer: str = Field("harmonode", min_length=1, max_length=64)
     station_name: str = Field("HARMONODE", max_length=16)
     keep_private_tags: bool = False
+    keep_performed_procedure_step: bool = False
 
 
 class DimseDestination(Section):
