@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
-from node.errors import ConfigError
+from node.dicom.volume import LoadedVolume
+from node.errors import ConfigError, PermanentError
 
 GROUP = "harmonode.plugins"
 
@@ -31,6 +32,18 @@ class Volume:
     slice_thickness_mm: float | None  # Slice Thickness (0018,0050)
     padding: NDArray[np.bool_]  # (slice, row, column), True where the pixel is padding and has no HU
     headers: tuple[Mapping[str, Any], ...]  # per slice, read-only: DICOM keyword -> value
+
+    @classmethod
+    def of(cls, loaded: LoadedVolume) -> Self:
+        """What a plugin may see of a loaded series: no files, no data sets."""
+        return cls(
+            loaded.series_instance_uid,
+            loaded.hu,
+            loaded.spacing_mm,
+            loaded.slice_thickness_mm,
+            loaded.padding,
+            loaded.headers,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +207,32 @@ def parameters(plugin: Plugin, given: Mapping[str, Any]) -> BaseModel:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
         raise ConfigError(f"parameters of plugin {plugin.name!r}: {wrong}") from error
+
+
+def harmonized_slices(
+    plugin: Plugin, volume: Volume, measurement: Measurement, given: Any
+) -> Iterator[NDArray[np.float32]]:
+    """The plugin's slices as little-endian float32, each checked, with padding pixels as they were received.
+
+    Raises:
+        PermanentError: too few or too many slices, or one of another shape or type, or with pixels that are no numbers.
+    """
+    name, uid = f"plugin {plugin.name!r}", volume.series_instance_uid
+    count = 0
+    for hu in plugin.harmonize(volume, measurement, given):
+        if count == len(volume.hu):
+            raise PermanentError(f"{name} returned more than the {count} slices of series {uid}")
+        where = f"slice {count + 1} of {len(volume.hu)} of series {uid}"
+        if not isinstance(hu, np.ndarray) or not np.issubdtype(hu.dtype, np.floating):
+            kind = hu.dtype if isinstance(hu, np.ndarray) else type(hu).__name__
+            raise PermanentError(f"{name} returned {kind} for {where}; expected an array of floating-point HU")
+        if hu.shape != volume.hu.shape[1:]:
+            raise PermanentError(f"{name} returned shape {hu.shape} for {where}; expected {volume.hu.shape[1:]}")
+        kept = np.where(volume.padding[count], volume.hu[count], hu).astype("<f4")
+        wrong = np.count_nonzero(~np.isfinite(kept))
+        if wrong:
+            raise PermanentError(f"{name} returned {wrong} pixels that are no numbers in {where}")
+        yield kept
+        count += 1
+    if count < len(volume.hu):
+        raise PermanentError(f"{name} returned {count} slices for the {len(volume.hu)} of series {uid}")
