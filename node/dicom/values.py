@@ -1,0 +1,152 @@
+"""Values of attributes as plain Python: str, int, float, or a tuple of them.
+
+Real headers hold odd values. They are taken as they are where their meaning is plain; where it is not, `InvalidObject`
+names the SOP Instance UID and the keyword.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, cast
+
+from pydicom import Dataset
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag
+
+from node.errors import InvalidObject
+
+_INTEGER_VRS = frozenset({"IS", "SL", "SS", "SV", "UL", "US", "UV"})
+_NUMBER_VRS = _INTEGER_VRS | {"DS", "FD", "FL"}
+_BULK_VRS = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
+_PADDING = " \0"
+
+
+def uid_of(header: Dataset) -> str | None:
+    """SOP Instance UID (0008,0018) as far as it can be told, to name the instance in a message."""
+    value = getattr(header.get_item("SOPInstanceUID"), "value", None)
+    shown = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")
+    return shown.strip(_PADDING) or None
+
+
+def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
+    """All values of a text attribute, without padding; none where it is missing or empty.
+
+    Raises:
+        InvalidObject: it cannot be read.
+    """
+    tag = _tag(keyword)
+    value = plain_value(header, tag) if tag in header else None
+    return tuple("" if one is None else str(one) for one in _several(value))
+
+
+def text(header: Dataset, keyword: str) -> str:
+    """The first value of a text attribute; "" where it is missing or empty. Raises as `texts`."""
+    return next(iter(texts(header, keyword)), "")
+
+
+def numbers(header: Dataset, keyword: str) -> tuple[float, ...]:
+    """All values of a numeric attribute; none where it is missing or empty.
+
+    Raises:
+        InvalidObject: a value is no finite number, or the VR is not the standard's.
+    """
+    tag = _tag(keyword)
+    if tag not in header:
+        return ()
+    several = _several(plain_value(header, tag))
+    found, expected = header[tag].VR, vrs_of(tag)
+    if found not in expected:
+        raise InvalidObject(
+            f"{keyword} {tag} has the value representation {found}, not {' or '.join(expected)}",
+            sop_instance_uid=uid_of(header),
+        )
+    if None in several:
+        raise _unreadable(header, tag, several)
+    return several
+
+
+def number(header: Dataset, keyword: str) -> float | None:
+    """The value of a numeric attribute; None where it is missing or empty.
+
+    Raises:
+        InvalidObject: as `numbers`, and where there are several values.
+    """
+    several = numbers(header, keyword)
+    if len(several) > 1:
+        raise _unreadable(header, _tag(keyword), several)
+    return several[0] if several else None
+
+
+def plain_values(header: Dataset) -> Iterator[tuple[str, Any]]:
+    """Keyword and value of each standard attribute at the top level but sequences, bulk data, curves and overlays.
+
+    An empty attribute is None; so is an empty value among several.
+
+    Raises:
+        InvalidObject: a value cannot be read; names the keyword.
+    """
+    for tag in list(header.keys()):
+        keyword = keyword_for_tag(tag)
+        if keyword and not tag.is_private and not 0x5000 <= tag.group < 0x6100 and _BULK_VRS.isdisjoint(vrs_of(tag)):
+            yield keyword, plain_value(header, tag)
+
+
+def plain_value(header: Dataset, tag: BaseTag) -> Any:
+    """The value of one attribute that is present. Raises as `plain_values`."""
+    raw = header.get_item(tag)
+    vr = vrs_of(tag)[0]
+    try:
+        value = header[tag].value
+    except Exception as error:  # pydicom converts when asked, and raises nearly anything over a malformed value
+        value = _decimals(raw, vr)
+        if value is None:
+            raise _unreadable(header, tag, getattr(raw, "value", None)) from error
+    if isinstance(value, MultiValue | list | tuple):
+        return tuple(_plain(header, tag, vr, one) for one in value) or None
+    return _plain(header, tag, vr, value)
+
+
+@lru_cache(maxsize=4096)
+def vrs_of(tag: BaseTag) -> tuple[str, ...]:
+    """The value representations that the standard allows: several for pixel values, which may be signed or not."""
+    return tuple(dictionary_VR(tag).split(" or "))
+
+
+def _plain(header: Dataset, tag: BaseTag, vr: str, value: Any) -> str | int | float | None:
+    if value is None or (isinstance(value, bytes | str) and not value.strip()):
+        return None
+    if vr not in _NUMBER_VRS:
+        if isinstance(value, bytes):
+            raise _unreadable(header, tag, value)
+        return str(value).strip(_PADDING)
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not math.isfinite(found):
+        raise _unreadable(header, tag, value)
+    return int(found) if vr in _INTEGER_VRS and found.is_integer() else found
+
+
+def _decimals(raw: Any, vr: str) -> list[str] | None:
+    """Scanners write `287.5` as Integer String, which pydicom refuses; what is meant is plain."""
+    if vr != "IS" or not isinstance(getattr(raw, "value", None), bytes):
+        return None
+    return [part.strip() for part in raw.value.decode("ascii", "replace").strip(_PADDING).split("\\")]
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else () if value is None else (value,)
+
+
+def _tag(keyword: str) -> BaseTag:
+    return BaseTag(cast("int", tag_for_keyword(keyword)))
+
+
+def _unreadable(header: Dataset, tag: BaseTag, value: Any) -> InvalidObject:
+    """Names the value where it is a number; a text might tell who the patient is."""
+    shown = f": {value!r:.60}" if vrs_of(tag)[0] in _NUMBER_VRS else ""
+    return InvalidObject(f"{keyword_for_tag(tag)} {tag} cannot be read{shown}", sop_instance_uid=uid_of(header))
