@@ -23,7 +23,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Orthanc, DCMTK and dicom3tools from Debian where we may install them; the tests that need them are skipped, and say so, where not.
+# Orthanc, DCMTK, dicom3tools and Postgres from Debian where we may install them; the tests that need them are skipped, and say so, where not.
 peers:
 	@sh tests/peers.sh
 

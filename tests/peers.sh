@@ -1,11 +1,12 @@
 #!/bin/sh
-# The real programs that the tests talk to, from Debian: Orthanc with DICOMweb, DCMTK, dicom3tools.
+# The real programs that the tests talk to, from Debian: Orthanc with DICOMweb, DCMTK, dicom3tools, Postgres.
 set -eu
 missing=""
 [ -x /usr/sbin/Orthanc ] || missing="$missing orthanc"
 [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing="$missing orthanc-dicomweb"
 [ -x /usr/bin/storescu ] || missing="$missing dcmtk"
 [ -x /usr/bin/dciodvfy ] || missing="$missing dicom3tools"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
