@@ -87,9 +87,9 @@ class StreamingDIMSE(DIMSEServiceProvider):
     def receive_primitive(self, primitive: P_DATA) -> None:
         # One value at a time: a request and the start of its data set may share a PDU.
         for value in primitive.presentation_data_value_list:
-            part = P_DATA()
-            part.presentation_data_value_list = [value]
             try:
+                part = P_DATA()
+                part.presentation_data_value_list.append(value)
                 super().receive_primitive(part)
                 if self.message is not None:
                     self._divert(self.message, last=bool(value[1][0] & _LAST))

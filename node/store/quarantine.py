@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from node.series import Sender
-from node.store.spool import sync_folder
+from node.store.durable import sync_file, sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,6 @@ class Quarantine:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        root.mkdir(parents=True, exist_ok=True)
 
     def keep_aside(
         self,
@@ -74,7 +72,7 @@ class Quarantine:
             series_instance_uid=series_instance_uid,
             sop_instance_uid=sop_instance_uid,
         )
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(source, Path):
             _move(source, path)
         elif not path.exists():
@@ -108,23 +106,15 @@ def _move(source: Path, path: Path) -> None:
     except OSError:  # the quarantine lies on another disk
         part = path.with_suffix(".part")
         shutil.copyfile(source, part)
-        _sync(part)
+        sync_file(part)
         part.replace(path)
         source.unlink()
     else:
-        _sync(path)
+        sync_file(path)
 
 
 def _write(path: Path, data: bytes) -> None:
     part = path.with_suffix(f"{path.suffix}.part")
     part.write_bytes(data)
-    _sync(part)
+    sync_file(part)
     part.replace(path)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -28,6 +28,8 @@ from node.dicom.elements import Identity, identify
 from node.dicom.part10 import FileMeta
 from node.errors import InvalidObject, TransientError
 from node.series import Arrival, Sender
+from node.store.durable import sync_folder
+from node.store.quarantine import Quarantine
 
 _log = structlog.get_logger(__name__)
 
@@ -130,10 +132,14 @@ class Incoming:
 
 
 class Spool:
-    """The folder of received instances. Safe for any number of threads, and for processes on one file system."""
+    """The folder of received instances, and the quarantine beside it.
+
+    Safe for any number of threads, and for processes on one file system.
+    """
 
     def __init__(self, root: Path, reserve_bytes: int) -> None:
         self.root, self.reserve_bytes = root, reserve_bytes
+        self.quarantine = Quarantine(root.with_name("quarantine"))
         self._incoming = root / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
@@ -280,15 +286,6 @@ def _holds(path: Path, sha256: str) -> bool:
         return data_set_sha256(path) == sha256
     except InvalidObject:  # what lies there is damaged; nobody's bytes may take its place unseen
         return False
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _key(*uids: str) -> str:
