@@ -112,7 +112,7 @@ def normal_of(orientation: Sequence[float]) -> NDArray[np.float64]:
 
 
 def plane(normal: Sequence[float]) -> str:
-    """ "axial", "coronal" or "sagittal" by the axis that the normal is nearest to; "oblique" where none is near."""
+    """The plane whose normal this is nearest to: "axial", "coronal" or "sagittal"; "oblique" where none is near."""
     cosines = np.abs(np.asarray(normal))
     nearest = int(np.argmax(cosines))
     return _PLANES[nearest] if cosines[nearest] >= _OBLIQUE_COSINE else "oblique"

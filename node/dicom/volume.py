@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 from pydicom import Dataset
+
+from node.dicom.codecs import decode
+from node.dicom.geometry import OrientationInvalid, Stack, same_direction, stack
+from node.dicom.headers import read_header, read_instance
+from node.dicom.values import number, numbers, plain_values, text, uid_of
+from node.errors import InvalidObject, SeriesRefused
+
+_log = structlog.get_logger(__name__)
+
+Progress = Callable[[int, int], None]
+"""Slices done, slices in all."""
+
+_THREADS = 4  # reading overlaps with decoding; each thread holds one instance, so memory is bounded
+_NO_TISSUE_HU = -1500  # below air, and below what noise makes of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +41,136 @@ class LoadedVolume:
     headers: tuple[Mapping[str, Any], ...]  # read-only: DICOM keyword -> value
     sources: tuple[Dataset, ...]  # the headers as they were received, without pixels
     paths: tuple[Path, ...]  # the files
+
+
+def load_volume(paths: Sequence[Path], progress: Progress | None = None) -> LoadedVolume:
+    """Decode the instances of one series and order them along the slice normal.
+
+    HU = stored value x Rescale Slope (0028,1053) + Rescale Intercept (0028,1052), slice by slice (PS3.3 C.11.1).
+
+    Raises:
+        SeriesRefused: the instances are not parallel slices of one size and one series.
+        InvalidObject: an instance is malformed, or its pixels cannot be decoded.
+        CodecMissing: no codec decodes an instance's transfer syntax.
+        OSError: a file cannot be read.
+    """
+    unordered = [read_header(path) for path in paths]
+    geometry = _stack(unordered)
+    sources = [unordered[index] for index in geometry.order]
+    ordered = [paths[index] for index in geometry.order]
+    shape = (len(sources), *_in_common(sources, ("Rows", "Columns")))
+    rows_mm, columns_mm = _in_common(sources, ("PixelSpacing",))
+    hu = np.empty([int(length) for length in shape], np.float32)
+    padding = np.empty(hu.shape, np.bool_)
+
+    def load(index: int) -> None:
+        stored = decode(read_instance(ordered[index]))
+        hu[index] = _rescaled(sources[index], stored)
+        padding[index] = _padding(sources[index], stored) | _outside_field(hu[index])
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for done, _ in enumerate(pool.map(load, range(len(hu))), 1):
+            if progress:
+                progress(done, len(hu))
+    hu.flags.writeable = padding.flags.writeable = False
+    return LoadedVolume(
+        series_instance_uid=text(sources[0], "SeriesInstanceUID"),
+        hu=hu,
+        spacing_mm=(_slice_spacing_mm(geometry, sources[0]), rows_mm, columns_mm),
+        slice_thickness_mm=number(sources[0], "SliceThickness"),
+        padding=padding,
+        headers=tuple(MappingProxyType(dict(plain_values(source))) for source in sources),
+        sources=tuple(sources),
+        paths=tuple(ordered),
+    )
+
+
+def load_folder(folder: Path) -> dict[str, list[Path]]:
+    """Series Instance UID -> its files, of every Part 10 file below `folder`; what is none is noted in the log."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        try:
+            uid = text(read_header(path), "SeriesInstanceUID")
+        except InvalidObject as error:
+            _log.warning("skipped a file", file=str(path), reason=error.reason)
+            continue
+        if uid:
+            found.setdefault(uid, []).append(path)
+        else:
+            _log.warning("skipped a file", file=str(path), reason="it has no Series Instance UID (0020,000E)")
+    return found
+
+
+def _stack(headers: Sequence[Dataset]) -> Stack:
+    if not headers:
+        raise SeriesRefused("the series has no instances")
+    orientation = _several(headers[0], "ImageOrientationPatient", 6)
+    for header in headers:
+        if not same_direction(_several(header, "ImageOrientationPatient", 6), orientation):
+            raise SeriesRefused(f"the slices are not parallel: instance {uid_of(header)} differs from the first")
+    if len({text(header, "SeriesInstanceUID") for header in headers}) > 1:
+        raise SeriesRefused("the instances are of several series")
+    try:
+        return stack(orientation, [_several(header, "ImagePositionPatient", 3) for header in headers])
+    except OrientationInvalid as error:
+        raise InvalidObject(str(error), sop_instance_uid=uid_of(headers[0])) from error
+
+
+def _several(header: Dataset, keyword: str, count: int) -> tuple[float, ...]:
+    found = numbers(header, keyword)
+    if len(found) != count:
+        raise InvalidObject(f"{keyword} has {len(found)} values, not {count}", sop_instance_uid=uid_of(header))
+    return found
+
+
+def _in_common(headers: Sequence[Dataset], keywords: tuple[str, ...]) -> tuple[float, float]:
+    """Two numbers, one of each of two keywords or both of one, that every instance must have alike."""
+    pairs = {tuple(value for keyword in keywords for value in numbers(header, keyword)) for header in headers}
+    pair = pairs.pop()
+    if pairs or len(pair) != 2:
+        raise SeriesRefused(f"the slices have not {' and '.join(keywords)} in common: {sorted({pair, *pairs})[:3]}")
+    return pair[0], pair[1]
+
+
+def _slice_spacing_mm(geometry: Stack, header: Dataset) -> float:
+    """As measured; for a single slice as the header says."""
+    spacing = geometry.spacing_mm or number(header, "SpacingBetweenSlices") or number(header, "SliceThickness")
+    if not spacing:
+        raise SeriesRefused("the distance between slices cannot be known")
+    return spacing
+
+
+def _rescaled(header: Dataset, stored: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+    slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
+    if not slope or intercept is None:
+        raise InvalidObject(
+            "it cannot be brought to HU: Rescale Slope (0028,1053) or Rescale Intercept (0028,1052) is missing or 0",
+            sop_instance_uid=uid_of(header),
+        )
+    # In double precision: 16-bit values with an odd slope would lose their last bits on the way.
+    return (stored * np.float64(slope) + np.float64(intercept)).astype(np.float32)
+
+
+def _padding(header: Dataset, stored: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
+    """Where the stored values are padding (PS3.3 C.7.5.1.1.2): Pixel Padding Value, or all up to the Range Limit."""
+    value, limit = number(header, "PixelPaddingValue"), number(header, "PixelPaddingRangeLimit")
+    if value is None:
+        return np.zeros(stored.shape, np.bool_)
+    ends = [_as_stored(int(end), stored.dtype) for end in (value, value if limit is None else limit)]
+    return (stored >= min(ends)) & (stored <= max(ends))
+
+
+def _outside_field(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Scanners fill the corners outside the round field of view with a value of their own, which often is not the
+    Pixel Padding Value they declare; it is padding if all four corners have it and no tissue can.
+    """
+    corners = np.unique(hu[[0, 0, -1, -1], [0, -1, 0, -1]])
+    filled = len(corners) == 1 and corners[0] < _NO_TISSUE_HU
+    return hu == corners[0] if filled else np.zeros(hu.shape, np.bool_)
+
+
+def _as_stored(value: int, dtype: np.dtype[Any]) -> int:
+    """Scanners write the value as US where the pixels are signed: 63536 stands for -2000."""
+    bits = 8 * dtype.itemsize
+    value %= 1 << bits
+    return value - (1 << bits) if dtype.kind == "i" and value >= 1 << (bits - 1) else value
