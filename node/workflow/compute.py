@@ -1,0 +1,149 @@
+"""The steps that a plugin does: measure, harmonize, check. The node guards what the plugin returns."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from node.audit import Event
+from node.errors import ErrorKind, PermanentError
+from node.journey import State
+from node.plugin import Measurement, Quantity, Report, harmonized_slices
+from node.store.tables import Job
+from node.workflow.files import atomic, write_json
+from node.workflow.work import Work
+
+
+def measure(work: Work) -> None:
+    """Measure what harmonizing needs, once for a series: a later round takes the measurement of the first."""
+    with work.look() as held:
+        stored, source = _stored_measurement(held.session, held.job)
+    if stored is None:
+        measurement = work.plugin.measure(work.volume, work.parameters)
+        stored = _plain(work, "measurement", measurement.to_json())
+        said = "measured"
+    else:
+        measurement = Measurement.from_json(stored)
+        said = f"takes the measurement of {source}"
+    method = _plain(work, "method", work.plugin.method(measurement, work.parameters).to_json())
+    with work.transaction() as held:
+        held.job.measurement, held.job.method = stored, method
+        held.move(
+            State.HARMONIZING,
+            Event.MEASUREMENT,
+            f"{held.job.plugin} {said}{_figures(measurement.quantities)}",
+            {"plugin": held.job.plugin, "measurement": stored["quantities"], "method": method},
+        )
+
+
+def harmonize(work: Work) -> None:
+    """Write the plugin's slices to `harmonized.npy`, one by one, padding as it was received."""
+    volume = work.volume
+    with work.look() as held:
+        measurement = Measurement.from_json(held.job.measurement or {})
+    # What makes these slices, should the plugin have changed since it measured: it decides the derived UIDs.
+    method = _plain(work, "method", work.plugin.method(measurement, work.parameters).to_json())
+    progress = work.progress(len(volume.hu))
+    started = time.monotonic()
+    slices = harmonized_slices(work.plugin, volume, measurement, work.parameters)
+    # A plain file and no memory map: a full disk is then an error that can be told, and not the death of the process.
+    with atomic(work.harmonized_path) as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": volume.hu.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for done, hu in enumerate(slices, start=1):
+            file.write(hu.tobytes())
+            progress(done)
+    seconds = time.monotonic() - started
+    with work.transaction() as held:
+        held.job.method = method
+        held.move(
+            State.CHECKING,
+            Event.HARMONIZATION,
+            f"{held.job.plugin} harmonized {len(volume.hu)} slices in {seconds:.1f} s",
+            {"slices": len(volume.hu), "seconds": round(seconds, 3), "method": method},
+        )
+
+
+def check(work: Work) -> None:
+    """Judge the harmonized volume and keep the report. What does not pass is never derived."""
+    with work.look() as held:
+        measurement = Measurement.from_json(held.job.measurement or {})
+    harmonized = np.load(work.harmonized_path, mmap_mode="r")
+    verdict = work.plugin.check(work.volume, harmonized, measurement, work.parameters)
+    report = work.plugin.report(work.volume, harmonized, measurement, work.parameters)
+    judged, told = _plain(work, "verdict", verdict.to_json()), _without_nan(report.to_json())
+    _keep(work, report, told)
+    with work.transaction() as held:
+        held.job.verdict, held.job.report = judged, told
+        if verdict.passed:
+            said = f"{held.job.plugin} checked its slices, and they pass{_figures(verdict.quantities)}"
+            held.move(State.DERIVING, Event.CHECK, said, judged)
+        else:
+            reasons = "; ".join(verdict.reasons) or "it gave no reason"
+            said = f"the check of {held.job.plugin} did not pass, nothing was derived or sent: {reasons}"
+            held.rest(State.FAILED, Event.CHECK, said, kind=ErrorKind.PERMANENT, detail=judged)
+
+
+def _stored_measurement(session: Session, job: Job) -> tuple[dict[str, Any] | None, str]:
+    """The measurement that this job must use, and whose it is; None where there is none yet."""
+    earlier = session.scalars(
+        sa.select(Job)
+        .where(
+            Job.series_id == job.series_id,
+            Job.round < job.round,
+            Job.plugin == job.plugin,
+            Job.derived_series_uid.is_not(None),
+        )
+        .order_by(Job.round)
+    )
+    for first in earlier:
+        if first.measurement is not None and first.parameters == job.parameters:
+            return first.measurement, f"round {first.round}"
+    return job.measurement, "an earlier attempt"
+
+
+def _keep(work: Work, report: Report, told: Any) -> None:
+    """`report.json` and the pictures, in the job's folder."""
+    for name, png in report.pictures.items():
+        safe = re.sub(r"[^A-Za-z0-9_-]", "_", name.removesuffix(".png"))
+        with atomic(work.folder / f"{safe}.png") as file:
+            file.write(png)
+    write_json(work.folder / "report.json", told)
+
+
+def _plain(work: Work, what: str, stored: dict[str, Any]) -> dict[str, Any]:
+    """What a plugin returned, if it can be kept: JSON without NaN."""
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(stored, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise PermanentError(f"plugin {work.plugin.name!r} returned a {what} that is not JSON: {error}") from error
+    return plain
+
+
+def _without_nan(value: Any) -> Any:
+    """A curve may have gaps; JSON has none, so they become null."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _figures(quantities: Mapping[str, Quantity]) -> str:
+    """Quantities for the end of a sentence to people."""
+    told = []
+    for name, quantity in quantities.items():
+        known = quantity.low is not None and quantity.high is not None
+        interval = f" ({quantity.low:.4g} to {quantity.high:.4g})" if known else ""
+        told.append(f"{name} {quantity.value:.4g} {quantity.unit}{interval}")
+    return f": {', '.join(told)}" if told else ""

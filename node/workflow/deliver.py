@@ -1,0 +1,171 @@
+"""The steps that deliver the derived series: send, confirm. Destinations do not wait for each other."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from node.audit import Event
+from node.errors import ConfigError, OperatorError, TransientError
+from node.journey import State
+from node.store.tables import Delivery
+from node.workflow.derived import made, series_uid
+from node.workflow.errors import first_to_mend
+from node.workflow.hold import Hold
+from node.workflow.work import AnyDestination, Progress, Stopped, Work
+
+POLLS_S = (0.0, 0.5, 1.0, 2.0)  # a destination may take a moment until it counts what it took
+_TRIES_BEFORE_RESEND = 3
+
+
+def send(work: Work) -> None:
+    """Send to each destination what it was not sent before."""
+    with work.look() as held:
+        destinations = list(held.job.destinations)
+        unsent = {name: paths for name in destinations if (paths := _unsent(work, held, name))}
+    progress = work.progress(sum(map(len, unsent.values())))
+    errors: list[Exception] = []
+    before = 0
+    for name, paths in unsent.items():
+        _each(errors, partial(_send_to, work, name, paths, partial(_count_on, progress, before)))
+        before += len(paths)
+    if errors:
+        raise first_to_mend(errors)
+    said = (
+        f"was sent to {', '.join(destinations)}" if destinations else "is sent nowhere: the rule names no destination"
+    )
+    with work.transaction() as held:
+        held.move(State.CONFIRMING, Event.TRANSMISSION, f"the derived series {said}", {"destinations": destinations})
+
+
+def confirm(work: Work) -> None:
+    """Ask each destination how many instances of the derived series it holds; too few are sent once more."""
+    with work.look() as held:
+        destinations = list(held.job.destinations)
+        expected = len(made(held.session, held.series, series_uid(held.job, held.series)))
+        open_at = [name for name in destinations if _delivery(held, name).confirmed_at is None]
+    errors: list[Exception] = []
+    short: dict[str, int] = {}
+    for name in open_at:
+        _each(errors, partial(_confirm_at, work, name, expected, short))
+    if short and _send_again(work, short, expected):
+        return
+    if errors:
+        raise first_to_mend(errors)
+    how = f"is delivered to {', '.join(destinations)}" if destinations else "is made, and sent nowhere"
+    with work.transaction() as held:
+        derived_uid = held.job.derived_series_uid
+        held.rest(
+            State.DONE,
+            Event.CONFIRMATION,
+            f"the derived series {derived_uid} of {expected} instances {how}",
+            detail={"derived_series_uid": derived_uid, "instances": expected, "destinations": destinations},
+        )
+
+
+def _each(errors: list[Exception], deliver: Callable[[], None]) -> None:
+    """Do one destination's part; what goes wrong there is kept for when the others are done."""
+    try:
+        deliver()
+    except Stopped:
+        raise
+    except Exception as error:  # noqa: BLE001
+        errors.append(error)
+
+
+def _count_on(progress: Progress, before: int, sent: int) -> None:
+    """Progress over all destinations."""
+    progress(before + sent)
+
+
+def _send_to(work: Work, name: str, paths: list[Path], progress: Callable[[int], None]) -> None:
+    work.context.steps.send(_destination(work, name), paths, progress)
+    with work.transaction() as held:
+        delivery = _delivery(held, name)
+        delivery.sent_at, delivery.sent_count = datetime.now(UTC), len(paths)
+        delivery.sends += 1
+        held.session.add(delivery)
+        held.record(
+            Event.TRANSMISSION,
+            f"{len(paths)} instances were sent to {name}",
+            {"destination": name, "instances": len(paths), "derived_series_uid": held.job.derived_series_uid},
+        )
+
+
+def _confirm_at(work: Work, name: str, expected: int, short: dict[str, int]) -> None:
+    there = _count_at(work, name, expected)
+    if there is not None and there < expected:
+        short[name] = there
+        raise TransientError(f"{name} holds {there} of the {expected} instances of the derived series")
+    said = "cannot be asked what it holds" if there is None else f"holds {there} of {expected} instances"
+    with work.transaction() as held:
+        delivery = _delivery(held, name)
+        delivery.confirmed_at, delivery.confirmed_count = datetime.now(UTC), there
+        held.session.add(delivery)
+        held.record(Event.CONFIRMATION, f"{name} {said}", {"destination": name, "held": there, "expected": expected})
+
+
+def _count_at(work: Work, name: str, expected: int) -> int | None:
+    """How many instances the destination says it holds, given a moment to count them; None where it cannot say."""
+    with work.look() as held:
+        study_uid, derived_uid = held.series.study_instance_uid, held.job.derived_series_uid or ""
+    there: int | None = None
+    for pause_s in POLLS_S:
+        time.sleep(pause_s)
+        there = work.context.steps.confirm(_destination(work, name), study_uid, derived_uid)
+        if there is None or there >= expected:
+            break
+    return there
+
+
+def _send_again(work: Work, short: dict[str, int], expected: int) -> bool:
+    """Back to sending, once, after some tries to ask; False where it is to be asked again first.
+
+    Raises:
+        OperatorError: it was sent twice, and asked as often as is allowed, and still too little is there.
+    """
+    attempts = work.context.config.process.retry.attempts
+    with work.transaction() as held:
+        deliveries = [_delivery(held, name) for name in short]
+        there = ", ".join(f"{name} {count} of {expected} instances" for name, count in short.items())
+        tries = held.job.tries + 1
+        if all(delivery.sends > 1 for delivery in deliveries):
+            if tries >= attempts:
+                raise OperatorError(f"sent twice, and yet there are at {there}: see what the destination says of it")
+            return False
+        if tries < min(_TRIES_BEFORE_RESEND, attempts):
+            return False
+        for delivery in deliveries:
+            delivery.sent_at = None
+        said = f"there are only at {there}: the derived series is sent again"
+        held.move(State.SENDING, Event.RETRY, said, {"held": short, "expected": expected})
+    return True
+
+
+def _unsent(work: Work, held: Hold, name: str) -> list[Path]:
+    """The files that a destination was never sent, in this round or an earlier one; all where it holds too few."""
+    delivery = _delivery(held, name)
+    if delivery.sent_at is not None:
+        return []
+    sent = sa.select(Delivery.job_id).where(Delivery.destination == name, Delivery.sent_at.is_not(None))
+    sent_by = set() if delivery.sends else set(held.session.scalars(sent))
+    files = made(held.session, held.series, series_uid(held.job, held.series))
+    return [work.context.config.derived_dir / one.path for one in files if one.job_id not in sent_by]
+
+
+def _delivery(held: Hold, name: str) -> Delivery:
+    """How far the job has come at a destination; a new record, for the caller to add, where it has not begun."""
+    query = sa.select(Delivery).where(Delivery.job_id == held.job.id, Delivery.destination == name)
+    return held.session.scalar(query) or Delivery(job_id=held.job.id, destination=name, sent_count=0, sends=0)
+
+
+def _destination(work: Work, name: str) -> AnyDestination:
+    try:
+        return work.context.config.destination(name)
+    except ConfigError as error:  # a person can put it back
+        raise OperatorError(str(error)) from error

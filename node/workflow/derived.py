@@ -1,0 +1,97 @@
+"""The derive step, and what the derived series holds by now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from node.audit import Event
+from node.dicom.uids import derived_series_uid
+from node.errors import PermanentError
+from node.journey import State
+from node.plugin import Measurement, Method
+from node.store.tables import DerivedInstance, Instance, Job, Series
+from node.workflow.work import DerivedFile, Work
+
+
+def series_uid(job: Job, series: Series) -> str:
+    """Series Instance UID (0020,000E) of the derived series, known once the method is."""
+    method = Method.from_json(job.method or {})
+    return derived_series_uid(series.series_instance_uid, method.name, method.version, method.fingerprint)
+
+
+def made(session: Session, series: Series, derived_uid: str) -> Sequence[DerivedInstance]:
+    """What the derived series holds, over all rounds."""
+    return session.scalars(
+        sa.select(DerivedInstance)
+        .join(Job, Job.id == DerivedInstance.job_id)
+        .where(Job.series_id == series.id, Job.derived_series_uid == derived_uid)
+        .order_by(DerivedInstance.id)
+    ).all()
+
+
+def lacking(session: Session, job: Job, series: Series) -> dict[str, int]:
+    """Sources up to this round that the derived series does not hold yet: SOP Instance UID -> row.
+
+    As a rule those of this round. More, where an earlier round failed or was made by another version of the method.
+    """
+    done = {one.source_instance_id for one in made(session, series, series_uid(job, series))}
+    sources = session.execute(
+        sa.select(Instance.sop_instance_uid, Instance.id).where(
+            Instance.series_id == series.id, Instance.round <= job.round
+        )
+    )
+    return {uid: row for uid, row in sources if row not in done}
+
+
+def derive(work: Work) -> None:
+    """Write the instances that are lacking; they are known here before anyone can send them back to us."""
+    context = work.context
+    with work.look() as held:
+        method = Method.from_json(held.job.method or {})
+        measurement = Measurement.from_json(held.job.measurement or {})
+        sources = lacking(held.session, held.job, held.series)
+        made_at = _made_at(held.session, held.job, held.series)
+    derived: Sequence[DerivedFile] = ()
+    if sources:
+        harmonized = np.load(work.harmonized_path, mmap_mode="r")
+        only = None if len(sources) == len(work.loaded.paths) else set(sources)
+        derived = context.steps.derive(
+            work.loaded, harmonized, method, measurement, context.config.derive, work.folder, only, made_at
+        )
+    if {one.source_sop_instance_uid for one in derived} != set(sources):
+        raise PermanentError(f"{len(sources)} instances were to be derived, and {len(derived)} were: none is sent")
+    with work.transaction() as held:
+        derived_uid = held.job.derived_series_uid = series_uid(held.job, held.series)
+        held.session.add_all(
+            DerivedInstance(
+                job_id=held.job.id,
+                source_instance_id=sources[one.source_sop_instance_uid],
+                sop_instance_uid=one.sop_instance_uid,
+                path=str(one.path.relative_to(context.config.derived_dir)),
+                sha256=one.sha256,
+            )
+            for one in derived
+        )
+        held.move(
+            State.SENDING,
+            Event.DERIVATION,
+            f"{len(derived)} instances of the derived series {derived_uid} were made",
+            {"derived_series_uid": derived_uid, "sha256": {one.sop_instance_uid: one.sha256 for one in derived}},
+        )
+    work.harmonized_path.unlink(missing_ok=True)  # as large as the decoded series, and its content is derived now
+
+
+def _made_at(session: Session, job: Job, series: Series) -> datetime:
+    """When the derived series was first made: its Series Date and Time must be one in all rounds and on every retry."""
+    first = session.scalar(
+        sa.select(Job.started_at)
+        .where(Job.series_id == series.id, Job.derived_series_uid == series_uid(job, series))
+        .order_by(Job.round)
+        .limit(1)
+    )
+    return first or job.started_at or datetime.now(UTC)

@@ -1,0 +1,82 @@
+"""What a person may ask of a series: try again, stop."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from node.audit import Event, move
+from node.errors import PermanentError
+from node.journey import State
+from node.queue import Queue
+from node.store.tables import Delivery, Job, Series
+
+_RETRIED = frozenset({State.WAITING, State.FAILED, State.REFUSED, State.PASSED, State.CANCELLED})
+
+
+def retry(session: Session, queue: Queue, series: Series, actor: str) -> None:
+    """Try a series again in the caller's write transaction.
+
+    Its unfinished job is enqueued anew; it keeps its measurement, and what was derived and delivered. A series without
+    one meets the rules again.
+
+    Raises:
+        PermanentError: the series does not stand still, or is done.
+    """
+    here = State(series.state)
+    if here not in _RETRIED:
+        raise PermanentError(f"series {series.series_instance_uid} is {here}: there is nothing to retry")
+    job = session.scalar(sa.select(Job).where(Job.series_id == series.id).order_by(Job.round.desc()).limit(1))
+    if here is State.PASSED or job is None or _delivered(session, job):
+        known = series.facts is not None and not series.facts.get("malformed")
+        there = State.COMPLETE if known else State.RECEIVING
+        said = "meets the rules again" if known else "is looked at again"
+        move(session, series, there, Event.RETRY, f"{actor} asked for another try: the series {said}", actor=actor)
+        return
+    job.attempt += 1
+    job.tries = job.takeovers = job.progress_done = job.progress_total = 0
+    job.executor_id = job.finished_at = None
+    if here in {State.FAILED, State.REFUSED}:
+        job.method = job.verdict = None  # what the plugin made is made anew, by whatever version there is now
+    for delivery in session.scalars(
+        sa.select(Delivery).where(Delivery.job_id == job.id, Delivery.confirmed_at.is_(None))
+    ):
+        delivery.sent_at, delivery.sends = None, 0
+    move(
+        session, series, State.QUEUED, Event.RETRY, f"{actor} asked for another try", actor=actor,
+        detail={"job": job.id, "attempt": job.attempt},
+    )  # fmt: skip
+    queue.enqueue(session, job)
+
+
+def cancel(session: Session, series: Series, actor: str) -> Job | None:
+    """Stop a series where it stands, in the caller's write transaction. What was received is kept.
+
+    Returns the job that was stopped, for `Queue.cancel` after the transaction. A running step notices within a slice.
+
+    Raises:
+        PermanentError: the series has come to rest already.
+    """
+    move(
+        session, series, State.CANCELLED, Event.CANCELLATION, f"cancelled by {actor}; its instances are kept", actor=actor
+    )  # fmt: skip
+    job = session.scalar(
+        sa.select(Job).where(Job.series_id == series.id, Job.finished_at.is_(None)).order_by(Job.round.desc()).limit(1)
+    )
+    if job is not None:
+        job.finished_at = datetime.now(UTC)
+    return job
+
+
+def _delivered(session: Session, job: Job) -> bool:
+    """Whether the job reached its end, so that what stands still is a later opening of the series."""
+    if job.derived_series_uid is None or job.finished_at is None:
+        return False
+    confirmed = set(
+        session.scalars(
+            sa.select(Delivery.destination).where(Delivery.job_id == job.id, Delivery.confirmed_at.is_not(None))
+        )
+    )
+    return confirmed >= set(job.destinations)

@@ -1,0 +1,201 @@
+"""One job: the steps in their order, and what becomes of an error."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TypeVar
+
+import sqlalchemy as sa
+import structlog
+
+from node import audit
+from node.audit import Event
+from node.config import Retry
+from node.dicom.codecs import CodecMissing
+from node.errors import ErrorKind, HarmonodeError, InvalidObject, SeriesRefused
+from node.journey import ACTIVE, WORKING, State
+from node.queue import step
+from node.store.tables import Job, Series
+from node.workflow.compute import check, harmonize, measure
+from node.workflow.deliver import confirm, send
+from node.workflow.derived import derive, lacking
+from node.workflow.errors import classify
+from node.workflow.hold import Hold
+from node.workflow.watchdog import time_limit
+from node.workflow.work import Context, Stopped, Work
+
+log = structlog.get_logger(__name__)
+
+MAX_TAKEOVERS = 3  # a job that cost so many workers is stopped: it would cost the next one too
+
+STEPS: dict[State, Callable[[Work], None]] = {
+    State.MEASURING: measure,
+    State.HARMONIZING: harmonize,
+    State.CHECKING: check,
+    State.DERIVING: derive,
+    State.SENDING: send,
+    State.CONFIRMING: confirm,
+}
+
+_REFUSES = (SeriesRefused, InvalidObject, CodecMissing)  # the series is at fault, and nothing else
+
+R = TypeVar("R")
+
+
+def run_job(context: Context, job_id: str, attempt: int) -> None:
+    """Run the steps from where the series stands until it rests, or until a later try is due.
+
+    It is run again from the start where a worker died. The first step is always `measuring`: a step whose state is
+    passed only says where the series stands, so that recorded steps come in the same order again.
+    """
+    work = Work(context, job_id, attempt)
+    if not _patiently(partial(_begin, work)):
+        return
+    state: str | None = State.MEASURING.value
+    while state is not None:
+        state = step(state, _attempt, work, state)
+
+
+def _attempt(work: Work, name: str) -> str | None:
+    """Do one step; returns the state that the series is in then, None where nothing is left to do."""
+    state = State(name)
+    try:
+        if work.state() == state:
+            with time_limit(work.context.config.process.step_timeout_s, partial(_hung, work, state)):
+                STEPS[state](work)
+        here = work.state()
+    except Stopped as stopped:
+        log.info("job stopped", job=work.job_id, step=name, reason=str(stopped))
+        return None
+    except Exception as error:  # noqa: BLE001
+        _patiently(partial(_settle, work, state, error))
+        return None
+    return here.value if here in WORKING else None
+
+
+def _begin(work: Work) -> bool:
+    """Take the job, counting the workers lost with it; False where it is not to be done."""
+    me = work.context.executor_id
+    with work.context.database.write() as session:
+        job = session.get(Job, work.job_id)
+        if job is None or job.attempt != work.attempt or job.finished_at is not None:
+            return False
+        held = Hold(session, job, session.get_one(Series, job.series_id), me)
+        if State(held.series.state) not in ACTIVE:
+            return False
+        if job.executor_id is not None and not _take_over(held):
+            return False
+        job.executor_id = me
+        job.started_at = job.started_at or datetime.now(UTC)
+        if State(held.series.state) is State.QUEUED:
+            first = _first_step(held)
+            detail = {"job": job.id, "round": job.round, "attempt": job.attempt}
+            audit.move(
+                session, held.series, first, Event.START, f"{me} takes the job: {first}", actor=me, detail=detail
+            )
+    return True
+
+
+def _take_over(held: Hold) -> bool:
+    """Count a worker that died with the job, for a live one lets go of what it stops; False where it is one too many."""
+    job, series = held.job, held.series
+    job.takeovers += 1
+    lost = f"worker {job.executor_id} was lost while the series was {series.state}"
+    detail = {"takeovers": job.takeovers, "of": MAX_TAKEOVERS, "state": series.state}
+    if job.takeovers < MAX_TAKEOVERS:
+        held.record(Event.RETRY, f"{lost}; {held.actor} takes it up where it stood", detail)
+        return True
+    said = f"{lost}, the {MAX_TAKEOVERS}rd one with this job: it is not taken up until a person retries it"
+    held.rest(State.FAILED, Event.FAILURE, said, kind=ErrorKind.PERMANENT, detail=detail)
+    log.error("job stopped", job=job.id, series=series.series_instance_uid, reason=said)
+    return False
+
+
+def _first_step(held: Hold) -> State:
+    """Where a queued job begins: a retry keeps what is checked and derived."""
+    job = held.job
+    if not job.method:
+        return State.MEASURING
+    if not (job.verdict and job.verdict["passed"]) or lacking(held.session, job, held.series):
+        return State.HARMONIZING
+    return State.SENDING
+
+
+def _settle(work: Work, state: State, error: Exception) -> None:
+    """Record an error and move the series to where it belongs; a fault that passes is tried again later."""
+    kind, attempts = classify(error), work.context.config.process.retry.attempts
+    ours = isinstance(error, HarmonodeError)
+    said = str(error) if ours else f"{type(error).__name__}: {error}"
+    detail = {"step": state.value, "error": type(error).__name__, "kind": kind.value}
+    try:
+        with work.transaction() as held:
+            rest = partial(held.rest, kind=kind, detail=detail)
+            if kind is ErrorKind.TRANSIENT and held.job.tries + 1 < attempts:
+                _try_again(work, held, f"{state} failed: {said}", detail)
+            elif kind is ErrorKind.TRANSIENT:
+                times = f"{state} failed {held.job.tries + 1} times, at last: {said}"
+                rest(State.WAITING, Event.FAILURE, f"{times}. The series waits for a person to retry it")
+            elif kind is ErrorKind.OPERATOR:
+                rest(State.WAITING, Event.FAILURE, f"{state} needs a person: {said}. Then retry the series")
+            elif isinstance(error, _REFUSES):
+                rest(State.REFUSED, Event.REFUSAL, said)
+            else:
+                rest(State.FAILED, Event.FAILURE, f"{state} failed: {said}")
+            uid = held.series.series_instance_uid
+    except Stopped as stopped:
+        log.info("job stopped", job=work.job_id, step=state.value, reason=str(stopped))
+        return
+    # Where it came from is of use only where the error is not one of the node's own.
+    log.warning(
+        "step failed", step=state.value, series=uid, kind=kind.value, reason=said, exc_info=None if ours else error
+    )
+
+
+def _try_again(work: Work, held: Hold, failed: str, detail: dict[str, str]) -> None:
+    """Enqueue the next attempt for later: the worker is free meanwhile, and a restart does not forget it."""
+    retry, job, series = work.context.config.process.retry, held.job, held.series
+    job.tries += 1
+    delay_s = backoff_s(retry, job.tries)
+    due = (datetime.now(UTC) + timedelta(seconds=delay_s)).isoformat(timespec="seconds")
+    series.reason = f"{failed} (try {job.tries} of {retry.attempts}, the next is due at {due})"
+    series.error_kind = ErrorKind.TRANSIENT.value
+    held.record(
+        Event.RETRY,
+        series.reason,
+        {**detail, "try": job.tries, "of": retry.attempts, "delay_s": round(delay_s, 3), "due": due},
+    )
+    job.executor_id = None
+    job.attempt += 1
+    work.context.queue.enqueue(held.session, job, delay_s)
+
+
+def backoff_s(retry: Retry, tries: int) -> float:
+    """Seconds until the next try after so many failed ones: exponential, with full jitter so that jobs spread out.
+
+    Not below half of the first delay, lest a try follow at once.
+    """
+    ceiling_s = min(retry.first_delay_s * retry.factor ** (tries - 1), retry.max_delay_s)
+    return random.uniform(min(retry.first_delay_s / 2, ceiling_s), ceiling_s)  # noqa: S311
+
+
+def _hung(work: Work, state: State) -> None:
+    """A step ran past its time: stop the series. The process ends next, for nothing else ends a step."""
+    said = f"{state} took longer than {work.context.config.process.step_timeout_s:g} s and was stopped"
+    with work.transaction() as held:
+        held.rest(State.FAILED, Event.FAILURE, said, kind=ErrorKind.PERMANENT, detail={"step": state.value})
+
+
+def _patiently(write: Callable[[], R]) -> R:
+    """What becomes of a job must be written, else it would stay in a working state: wait for the database."""
+    delay_s = 1.0
+    while True:
+        try:
+            return write()
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+            log.warning("the database does not answer, trying again", delay_s=delay_s, error=str(error))
+            time.sleep(delay_s)
+            delay_s = min(2 * delay_s, 30.0)

@@ -1,0 +1,69 @@
+"""Jobs of workers that died go back into the queue."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+import structlog
+
+from node.journey import ACTIVE
+from node.queue import Queue
+from node.store import leases
+from node.store.session import Database
+from node.store.tables import Job, Series
+
+log = structlog.get_logger(__name__)
+
+_LEASE = "sweep:takeover"
+_LEASE_S = 30.0
+
+
+def take_over(database: Database, queue: Queue, now: datetime) -> int:
+    """Put back what workers without a lease had in hand, and what the queue lost; returns how many jobs.
+
+    Any worker, on any machine, may run it at any time: one does at a time.
+    """
+    with database.write() as session:
+        if not leases.acquire(session, _LEASE, now, _LEASE_S):
+            return 0
+    try:
+        return _give_back(database, queue, now) + _enqueue_lost(database, queue)
+    finally:
+        with database.write() as session:
+            leases.release(session, _LEASE)
+
+
+def _give_back(database: Database, queue: Queue, now: datetime) -> int:
+    taken = queue.taken()
+    with database.read() as session:
+        alive = leases.alive(session, now)
+    dead = [one for one in taken if one.executor_id not in alive]
+    for one in dead:
+        log.warning("a worker is gone, its job goes back into the queue", worker=one.executor_id, job=one.workflow_id)
+        queue.give_back(one)
+    return len(dead)
+
+
+def _enqueue_lost(database: Database, queue: Queue) -> int:
+    """An unfinished job of an active series must be in the queue or in hand; one that is neither is enqueued anew."""
+    unfinished = (
+        sa.select(Job)
+        .join(Series, Series.id == Job.series_id)
+        .where(Job.finished_at.is_(None), Series.state.in_([str(state) for state in ACTIVE]))
+    )
+    with database.read() as session:
+        jobs = session.scalars(unfinished).all()
+    known = queue.known(jobs)
+    lost = {job.id: job.attempt for job in jobs if job.id not in known}
+    if not lost:
+        return 0
+    count = 0
+    with database.write() as session:
+        for job in session.scalars(unfinished.where(Job.id.in_(lost))):
+            if job.attempt == lost[job.id]:
+                log.warning("a job was lost from the queue and is enqueued anew", job=job.id)
+                job.attempt += 1
+                queue.enqueue(session, job)
+                count += 1
+    return count

@@ -1,0 +1,139 @@
+"""A worker process: one job at a time, under a lock, a lease and the eyes of its parent."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import threading
+from datetime import UTC, datetime
+from functools import partial
+from typing import BinaryIO
+
+import sqlalchemy as sa
+import structlog
+
+from node import audit
+from node.config import Config
+from node.errors import ConfigError
+from node.queue import POLL_S, Executor, Queue
+from node.store import leases
+from node.store.session import Database
+from node.store.tables import Job
+from node.workflow.run import run_job
+from node.workflow.takeover import take_over
+from node.workflow.watchdog import when_parent_ends
+from node.workflow.work import Context, Steps
+
+log = structlog.get_logger(__name__)
+
+LEASE_S = 60.0  # longer than any wait for the database, so that a worker that lives is not taken for dead
+
+
+def run_worker(
+    config: Config,
+    database: Database,
+    executor_id: str,
+    steps: Steps,
+    *,
+    exit_with_parent: bool = False,
+    poll_s: float = POLL_S,
+    lease_s: float = LEASE_S,
+) -> None:
+    """Take jobs and do them, until SIGTERM or SIGINT; the main thread of the process must call it.
+
+    With `exit_with_parent` the process also ends as soon as its standard input closes. A job in hand is let go of at
+    every such end, and taken up where it stood by the next worker.
+    """
+    worker = Worker(config, database, executor_id, steps, poll_s=poll_s, lease_s=lease_s)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    if exit_with_parent:
+        when_parent_ends(worker.let_go)
+    worker.start()
+    stopping.wait()
+    worker.stop()
+
+
+class Worker:
+    """A worker within this process; there can be one."""
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        executor_id: str,
+        steps: Steps,
+        *,
+        poll_s: float = POLL_S,
+        lease_s: float = LEASE_S,
+    ) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", executor_id):
+            raise ConfigError(f"a worker cannot be called {executor_id!r}: use letters, digits, dots, dashes")
+        self.database, self.executor_id, self._lease_s = database, executor_id, lease_s
+        self._lock_path = config.data_dir / "workers" / f"{executor_id}.lock"
+        self._lock: BinaryIO | None = None
+        self._queue = Queue(database)
+        self._busy = threading.Lock()
+        context = Context(config, database, self._queue, steps, executor_id)
+        self._executor = Executor(database, executor_id, partial(self._run, context), poll_s)
+        self._ending = threading.Event()
+        self._heartbeat = threading.Thread(target=self._beat, name="lease", daemon=True)
+
+    def start(self) -> None:
+        """Wait until no other process has this name, then take jobs: first those that it had in hand."""
+        self._lock_path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock_path.open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)  # the system gives it up with the process, however that ends
+        with self.database.write() as session:
+            leases.renew(session, self.executor_id, datetime.now(UTC), self._lease_s)
+            audit.record(
+                session, audit.Event.START, f"worker {self.executor_id} started", actor=self.executor_id,
+                detail={"pid": os.getpid()},
+            )  # fmt: skip
+        take_over(self.database, self._queue, datetime.now(UTC))
+        self._executor.start()
+        self._heartbeat.start()
+        log.info("worker started", worker=self.executor_id)
+
+    def stop(self) -> None:
+        """Take no more jobs and end; ends the process where a job is in hand, for nothing else ends a step."""
+        self._ending.set()
+        if not self._busy.locked():
+            self._executor.stop()
+        self.let_go()
+        with self.database.write() as session:
+            audit.record(session, audit.Event.STOP, f"worker {self.executor_id} stopped", actor=self.executor_id)
+        if self._busy.locked():
+            log.info("worker stopped with a job in hand", worker=self.executor_id)
+            os._exit(0)
+        self._heartbeat.join()
+        self._queue.close()
+        if self._lock is not None:
+            self._lock.close()
+
+    def let_go(self) -> None:
+        """Give up the lease and the job in hand, so that it does not count as lost with this worker."""
+        with self.database.write() as session:
+            leases.release(session, self.executor_id)
+            session.execute(
+                sa.update(Job)
+                .where(Job.executor_id == self.executor_id, Job.finished_at.is_(None))
+                .values(executor_id=None)
+            )
+
+    def _run(self, context: Context, job_id: str, attempt: int) -> None:
+        with self._busy:
+            run_job(context, job_id, attempt)
+
+    def _beat(self) -> None:
+        """Renew the lease and look after the jobs of the dead; a database that does not answer is asked again."""
+        while not self._ending.wait(self._lease_s / 4):
+            try:
+                with self.database.write() as session:
+                    leases.renew(session, self.executor_id, datetime.now(UTC), self._lease_s)
+                take_over(self.database, self._queue, datetime.now(UTC))
+            except sa.exc.SQLAlchemyError:
+                log.exception("the lease could not be renewed", worker=self.executor_id)
