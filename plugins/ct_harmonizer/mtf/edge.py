@@ -1,0 +1,240 @@
+"""Edge samples around the arcs: which arcs are clean, how they line up, and their pooled edge spread function."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plugins.ct_harmonizer.mtf.body import NO_DATA_HU
+from plugins.ct_harmonizer.mtf.skin import ARC_MM, Arcs
+
+AIR_MM, TISSUE_MM = 10.0, 4.5  # reach of a profile outwards and inwards
+BIN_MM = 0.1
+EDGES_MM: NDArray[np.float64] = np.arange(-round(AIR_MM / BIN_MM), round(TISSUE_MM / BIN_MM) + 1) * BIN_MM
+CENTRES_MM: NDArray[np.float64] = (EDGES_MM[:-1] + EDGES_MM[1:]) / 2
+
+_AIR_OFF_HU = 60.0  # how far the air before the skin may be from -1000 HU
+_TISSUE_LEAST_HU, _TISSUE_MOST_HU = -250.0, 400.0
+_ROUGH_MM = 0.35
+_TIGHTEST_RADIUS_MM = 25.0
+_SHIFT_MOST_MM = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Pixels around accepted arcs: n pixels of m arcs, ordered by arc. Depth runs from air (negative) into tissue."""
+
+    arc: NDArray[np.int32]  # (n,)
+    along: NDArray[np.float32]  # (n,), -1 to 1 along the arc
+    depth_mm: NDArray[np.float32]  # (n,)
+    hu: NDArray[np.float32]  # (n,)
+    count: int  # m
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Sums over the pixels of each arc and each bin of depth; bins are CENTRES_MM."""
+
+    total_hu: NDArray[np.float64]  # (arc, bin)
+    pixels: NDArray[np.float64]  # (arc, bin)
+
+    def mean(self, weights: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Pooled edge spread function in HU and pixels per bin, each arc counted as often as its weight says."""
+        times = np.ones(len(self.pixels)) if weights is None else weights
+        pixels = times @ self.pixels
+        return times @ self.total_hu / np.maximum(pixels, 1e-9), pixels
+
+
+def gather(
+    image: NDArray[np.float32],
+    missing: NDArray[np.bool_],
+    arcs: Arcs,
+    pixel_mm: tuple[float, float],
+    obliquity_most: float,
+    refused: Counter[str],
+) -> tuple[NDArray[np.int64], Samples]:
+    """Sample one slice (row, column) in HU around its arcs, and keep the arcs that are a clean skin-air edge.
+
+    `refused` counts, by reason, the arcs that are not. Returns the indices of the kept arcs and their pixels.
+    """
+    radius = 1 / np.maximum(2 * np.abs(arcs.course[:, 2]), 1e-9)
+    fit = _sift(
+        np.arange(len(arcs)),
+        refused,
+        ("surface oblique to the slice", arcs.obliquity > obliquity_most),
+        ("rough outline: hair, folds or noise", arcs.roughness_mm > _ROUGH_MM),
+        ("strongly curved or concave", (radius < _TIGHTEST_RADIUS_MM) | (arcs.course[:, 2] < -1 / 200)),
+    )
+    if fit.size == 0:
+        return fit, _no_samples()
+    reach = np.hypot(AIR_MM, ARC_MM / 2)
+    rows, columns = (np.arange(-(n := int(np.ceil(reach / size))), n + 1) for size in pixel_mm)
+    start = np.rint(arcs.centre_mm[fit] / pixel_mm).astype(np.int64)
+    row = start[:, 0, None, None] + rows[None, :, None]
+    column = start[:, 1, None, None] + columns[None, None, :]
+    away_row = (row * pixel_mm[0] - arcs.centre_mm[fit, 0, None, None]).astype(np.float32)
+    away_column = (column * pixel_mm[1] - arcs.centre_mm[fit, 1, None, None]).astype(np.float32)
+    tangent, inward = arcs.tangent[fit].astype(np.float32), arcs.inward[fit].astype(np.float32)
+    course = arcs.course[fit].astype(np.float32)
+    u = away_row * tangent[:, 0, None, None] + away_column * tangent[:, 1, None, None]
+    v = away_row * inward[:, 0, None, None] + away_column * inward[:, 1, None, None]
+    near = np.flatnonzero((np.abs(u) <= ARC_MM / 2) & (np.abs(v) <= AIR_MM + 1))
+    which, inside_row, inside_column = np.unravel_index(near, u.shape)
+    u, v = u.ravel()[near], v.ravel()[near]
+    slope = course[which, 1] + 2 * course[which, 2] * u
+    depth = (v - (course[which, 0] + course[which, 1] * u + course[which, 2] * u * u)) / np.sqrt(1 + slope * slope)
+    within = (depth >= EDGES_MM[0]) & (depth < EDGES_MM[-1])
+    which, u, depth = which[within], u[within], depth[within]
+    row = row[which, inside_row[within], 0]
+    column = column[which, 0, inside_column[within]]
+    off = (row < 0) | (column < 0) | (row >= image.shape[0]) | (column >= image.shape[1])
+    row, column = np.clip(row, 0, image.shape[0] - 1), np.clip(column, 0, image.shape[1] - 1)
+    hu = image[row, column]
+    off |= missing[row, column] | (hu <= NO_DATA_HU)
+    clean = _clean(which, depth, hu, off, fit.size, refused)
+    number = np.cumsum(clean) - 1
+    keep = clean[which]
+    samples = Samples(
+        number[which[keep]].astype(np.int32),
+        (u[keep] / (ARC_MM / 2)).astype(np.float32),
+        depth[keep].astype(np.float32),
+        hu[keep],
+        int(clean.sum()),
+    )
+    return fit[clean], samples
+
+
+def _clean(
+    which: NDArray[np.int64],
+    depth: NDArray[np.float32],
+    hu: NDArray[np.float32],
+    off: NDArray[np.bool_],
+    count: int,
+    refused: Counter[str],
+) -> NDArray[np.bool_]:
+    """Which of `count` arcs have clear air before and soft tissue behind the skin, from 1 mm means of their pixels."""
+    bins = round(AIR_MM + TISSUE_MM + 0.5)
+    cell = which * bins + np.floor(depth - EDGES_MM[0]).astype(np.int64)
+    shape = (count, bins)
+    pixels = np.bincount(cell, minlength=count * bins).reshape(shape)
+    mean = np.bincount(cell, hu, count * bins).reshape(shape) / np.maximum(pixels, 1)
+    far = int(AIR_MM) - 3  # bins of air from 10 to 3 mm before the skin
+    spread = np.bincount(cell, hu.astype(np.float64) ** 2, count * bins).reshape(shape) / np.maximum(pixels, 1)
+    noise = np.sqrt(np.maximum(spread - mean**2, 0) / np.maximum(pixels, 1))
+    air = np.abs(mean[:, :far] + 1000) > _AIR_OFF_HU + 3 * noise[:, :far]
+    tissue = mean[:, int(AIR_MM) + 1 : int(AIR_MM) + 4].mean(axis=1)
+    behind = mean[:, int(AIR_MM) + 1 : int(AIR_MM) + 4]
+    kept = _sift(
+        np.arange(count),
+        refused,
+        ("at the edge of the field of view", np.bincount(which[off], minlength=count) > 0),
+        ("too few pixels", (pixels[:, : int(AIR_MM) + 4] < 3).any(axis=1)),
+        ("no clear air: table, arm, clothes or a tube", air.any(axis=1)),
+        ("no soft tissue behind the skin", (tissue < _TISSUE_LEAST_HU) | (behind > _TISSUE_MOST_HU).any(axis=1)),
+    )
+    clean = np.zeros(count, bool)
+    clean[kept] = True
+    return clean
+
+
+def _sift(
+    candidates: NDArray[np.int64], refused: Counter[str], *reasons: tuple[str, NDArray[np.bool_]]
+) -> NDArray[np.int64]:
+    """The candidates no reason speaks against; each of the others is counted under its first reason."""
+    left = candidates
+    for reason, against in reasons:
+        refused[reason] += int(against[left].sum())
+        left = left[~against[left]]
+    return left
+
+
+def _no_samples() -> Samples:
+    none = np.zeros(0, np.float32)
+    return Samples(np.zeros(0, np.int32), none, none, none, 0)
+
+
+def join(parts: list[Samples]) -> Samples:
+    """The samples of several slices, arcs numbered on."""
+    offsets = np.cumsum([0, *(part.count for part in parts)])
+    if not parts:
+        return _no_samples()
+    return Samples(
+        np.concatenate([part.arc + np.int32(offset) for part, offset in zip(parts, offsets[:-1], strict=True)]),
+        np.concatenate([part.along for part in parts]),
+        np.concatenate([part.depth_mm for part in parts]),
+        np.concatenate([part.hu for part in parts]),
+        int(offsets[-1]),
+    )
+
+
+def profile(samples: Samples) -> Profile:
+    """Bin the samples by depth, arc by arc."""
+    bins = CENTRES_MM.size
+    index = np.floor((samples.depth_mm - EDGES_MM[0]) / BIN_MM).astype(np.int64)
+    inside = (index >= 0) & (index < bins)
+    cell = samples.arc[inside].astype(np.int64) * bins + index[inside]
+    shape = (samples.count, bins)
+    size = samples.count * bins
+    return Profile(
+        np.bincount(cell, samples.hu[inside], size).reshape(shape), np.bincount(cell, minlength=size).reshape(shape) * 1.0
+    )
+
+
+def align(samples: Samples, rounds: int = 4) -> tuple[Samples, NDArray[np.bool_], float]:
+    """Move each arc's line (a parabola) until its pixels lie on the pooled edge.
+
+    Only the air-side half of the edge counts: behind it, skin and fat differ from place to place. Returns the moved samples, which arcs
+    settled, and the standard deviation in mm of the position error that noise leaves in an arc.
+    """
+    moved = samples.depth_mm
+    shifts = np.zeros((samples.count, 3))
+    basis = np.stack([np.ones_like(samples.along), samples.along, samples.along**2])
+    jitter_mm = 0.0
+    for _ in range(rounds):
+        pooled, pixels = profile(Samples(samples.arc, samples.along, moved, samples.hu, samples.count)).mean()
+        known = pixels > 0
+        esf = np.interp(CENTRES_MM, CENTRES_MM[known], pooled[known])
+        slope = np.gradient(esf, BIN_MM)
+        middle = float(np.interp(0.0, CENTRES_MM, esf))
+        trusted = np.where((np.abs(CENTRES_MM) < 3.0) & (esf < max(middle, -500.0)), 1.0, 0.0)
+        at = moved.astype(np.float64)
+        steep = np.interp(at, CENTRES_MM, slope * trusted)
+        left = samples.hu - np.interp(at, CENTRES_MM, esf)
+        left *= steep != 0
+        design = basis * steep
+        normal = np.empty((samples.count, 3, 3))
+        for i in range(3):
+            for j in range(i, 3):
+                normal[:, i, j] = normal[:, j, i] = np.bincount(samples.arc, design[i] * design[j], samples.count)
+        right = np.stack([np.bincount(samples.arc, design[i] * left, samples.count) for i in range(3)], axis=1)
+        typical = float(np.median(normal[:, 0, 0])) if samples.count else 1.0
+        normal[:, range(3), range(3)] += 0.02 * max(typical, 1e-6)
+        step = np.linalg.solve(normal, right[..., None])[..., 0]
+        step = np.clip(step, -0.4, 0.4)
+        shifts += step
+        moved = (samples.depth_mm + np.sum(shifts[samples.arc].T * basis, axis=0)).astype(np.float32)
+        counted = steep != 0
+        variance = float(np.mean(left[counted] ** 2)) if counted.any() else 0.0
+        inverse = np.linalg.inv(normal)
+        # Mean over the arc of b' N^-1 b for b = (1, s, s^2): variance of the line's position.
+        spread = inverse[:, 0, 0] + inverse[:, 1, 1] / 3 + inverse[:, 2, 2] / 5 + 2 * inverse[:, 0, 2] / 3
+        jitter_mm = float(np.sqrt(variance * np.median(spread))) if samples.count else 0.0
+    # The pooled edge keeps its place: all arcs together must not creep.
+    settled = (np.abs(shifts) < _SHIFT_MOST_MM).all(axis=1)
+    return Samples(samples.arc, samples.along, moved, samples.hu, samples.count), settled, jitter_mm
+
+
+def select(samples: Samples, keep: NDArray[np.bool_]) -> Samples:
+    """The samples of the kept arcs, renumbered."""
+    number = np.cumsum(keep) - 1
+    mask = keep[samples.arc]
+    return Samples(
+        number[samples.arc[mask]].astype(np.int32),
+        samples.along[mask],
+        samples.depth_mm[mask],
+        samples.hu[mask],
+        int(keep.sum()),
+    )

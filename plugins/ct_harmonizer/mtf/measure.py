@@ -1,0 +1,213 @@
+"""The in-plane MTF of a CT series, measured at the patient's own skin.
+
+After Sanders, Hurwitz and Samei, Med Phys 43:5330 (2016): the skin is an edge between air and tissue that every
+chest scan holds. What differs here is said in `fit`: the second edge of skin over fat is part of the model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from plugins.ct_harmonizer.mtf.body import NO_DATA_HU, clean, find_body
+from plugins.ct_harmonizer.mtf.curve import FREQUENCY_PER_MM, MTFCurve, crossing
+from plugins.ct_harmonizer.mtf.edge import CENTRES_MM, Profile, Samples, align, gather, join, profile, select
+from plugins.ct_harmonizer.mtf.fit import Blur, Clip, EdgeModel
+from plugins.ct_harmonizer.mtf.skin import find_arcs
+
+SLICES_MOST = 120  # of a longer series, so many are measured, evenly spread
+ARCS_MOST = 4000
+ARCS_LEAST = 40
+OBLIQUITY_MOST = 0.2
+SLANT_MOST_MM = 1.0  # run of the skin through one slice
+RESAMPLES = 60
+MODEL_ERROR = 0.03  # relative deviation of f50 and f10 that the model itself leaves, from virtual bodies
+
+
+class MTFRefused(Exception):
+    """The skin of this series does not show the MTF; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class MTFMeasurement:
+    """The MTF at the skin, and what it was read from."""
+
+    curve: MTFCurve
+    f50_per_mm: Band
+    f10_per_mm: Band
+    segments_accepted: int
+    segments_seen: int
+    refusals: dict[str, int]  # reason -> arcs turned away for it
+    slices_measured: int
+    radius_mm: tuple[float, float, float]  # of the accepted arcs from the image centre: 10 %, median, 90 %
+    depth_mm: NDArray[np.float64]  # from air (negative) into tissue; bins of the edge below
+    esf_hu: NDArray[np.float64]  # pooled edge, NaN where no pixel fell
+    model_hu: NDArray[np.float64]  # fitted edge
+    skin_mm: float  # fitted depth of the second edge
+    residual_hu: float  # root mean square of edge less model
+    jitter_mm: float  # alignment error divided out
+    slant_mm: float  # mean run of the skin through a slice, divided out
+    accepted_points: NDArray[np.float32]  # (n, 3): slice, row, column of accepted arcs' centres, in pixels
+
+
+def measure_mtf(
+    hu: NDArray[np.float32],
+    spacing_mm: tuple[float, float, float],
+    padding: NDArray[np.bool_] | None = None,
+    *,
+    slice_thickness_mm: float | None = None,
+    seed: int = 0,
+) -> MTFMeasurement:
+    """Measure the in-plane MTF of a volume (slice, row, column) in HU.
+
+    `spacing_mm` lies between slices, rows and columns; `padding` is True where a pixel has no HU; the slice thickness
+    is taken for the spacing where it is not given. The bootstrap draws from `seed`.
+
+    Raises:
+        MTFRefused: too little skin has clear air before it.
+    """
+    chosen = np.unique(np.linspace(0, len(hu) - 1, min(len(hu), SLICES_MOST)).round().astype(np.int64))
+    body = find_body(hu, padding, spacing_mm)
+    if not body.mask.any():
+        raise MTFRefused("nothing denser than -500 HU of the size of a body was found")
+    thickness = slice_thickness_mm or spacing_mm[0]
+    slope_most = min(OBLIQUITY_MOST, SLANT_MOST_MM / thickness)
+    random = np.random.default_rng(seed)
+    pixel_mm = (spacing_mm[1], spacing_mm[2])
+    refused: Counter[str] = Counter()
+    seen, parts, points, slopes = 0, [], [], []
+    quota = -(-ARCS_MOST // len(chosen))
+    for index in chosen:
+        pad = None if padding is None else padding[index]
+        image = clean(hu[index], pad)
+        missing = ~(hu[index] > NO_DATA_HU) if pad is None else pad
+        arcs = find_arcs(image, body, int(index), pixel_mm)
+        seen += len(arcs)
+        kept, samples = gather(image, missing, arcs, pixel_mm, slope_most, refused)
+        if kept.size > quota:
+            lot = np.sort(random.choice(kept.size, quota, replace=False))
+            some = np.zeros(kept.size, bool)
+            some[lot] = True
+            kept, samples = kept[lot], select(samples, some)
+        parts.append(samples)
+        at = arcs.centre_mm[kept] / pixel_mm
+        points.append(np.column_stack([np.full(len(kept), index), at]).astype(np.float32))
+        slopes.append(arcs.obliquity[kept])
+    samples, where, slope = join(parts), np.concatenate(points), np.concatenate(slopes)
+    _enough(samples.count, seen, refused)
+    samples, settled, jitter_mm = align(samples)
+    refused["edge did not line up with the others"] += int((~settled).sum())
+    samples, where, slope = select(samples, settled), where[settled], slope[settled]
+    return _read(samples, where, slope, thickness, jitter_mm, seen, refused, hu.shape, pixel_mm, len(chosen), random)
+
+
+def _enough(accepted: int, seen: int, refused: Counter[str]) -> None:
+    if accepted < ARCS_LEAST:
+        reasons = "; ".join(f"{reason}: {count}" for reason, count in refused.most_common() if count)
+        raise MTFRefused(
+            f"only {accepted} of {seen} skin segments of 13 mm are clean skin-air edges, {ARCS_LEAST} are needed ({reasons or 'no outline found'})"
+        )
+
+
+def _read(
+    samples: Samples,
+    where: NDArray[np.float32],
+    slope: NDArray[np.float64],
+    thickness_mm: float,
+    jitter_mm: float,
+    seen: int,
+    refused: Counter[str],
+    shape: tuple[int, ...],
+    pixel_mm: tuple[float, float],
+    slices: int,
+    random: np.random.Generator,
+) -> MTFMeasurement:
+    """Pool, fit and resample the aligned samples."""
+    _enough(samples.count, seen, refused)
+    edges = profile(samples)
+    esf, pixels = edges.mean()
+    clip = _clip(samples)
+    error = _standard_error(edges, esf, pixels)
+    slants = thickness_mm * slope / np.sqrt(1 - slope**2)
+    blur = Blur(jitter_mm, tuple(np.quantile(slants, (0.1, 0.3, 0.5, 0.7, 0.9)).tolist()))
+    model = EdgeModel(blur)
+    best = model.fit(esf, error, clip=clip)
+    start = (best.origin_mm, best.skin_mm, best.fat_step)
+    curves = np.empty((RESAMPLES, FREQUENCY_PER_MM.size))
+    for turn in range(RESAMPLES):
+        times = np.bincount(random.integers(samples.count, size=samples.count), minlength=samples.count).astype(float)
+        curves[turn] = model.fit(edges.mean(times)[0], error, start, clip).mtf
+    low, high = (_widen(best.mtf, np.quantile(curves, q, axis=0)) for q in (0.025, 0.975))
+    centre = (np.asarray(shape[1:]) - 1) / 2
+    radius = np.hypot(*((where[:, 1:] - centre) * pixel_mm).T)
+    return MTFMeasurement(
+        MTFCurve(FREQUENCY_PER_MM, best.mtf, np.minimum(low, best.mtf), np.maximum(high, best.mtf)),
+        _band(best.mtf, curves, 0.5),
+        _band(best.mtf, curves, 0.1),
+        samples.count,
+        seen,
+        {reason: count for reason, count in refused.items() if count},
+        slices,
+        tuple(float(r) for r in np.quantile(radius, (0.1, 0.5, 0.9))),  # type: ignore[arg-type]
+        CENTRES_MM,
+        np.where(pixels > 0, esf, np.nan),
+        best.esf_hu,
+        best.skin_mm,
+        best.residual_hu,
+        jitter_mm,
+        float(slants.mean()),
+        where,
+    )
+
+
+def _standard_error(
+    edges: Profile, esf: NDArray[np.float64], pixels: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Standard error of each pooled bin in HU from the scatter between arcs; infinite where no pixel fell."""
+    own = edges.total_hu - edges.pixels * esf
+    error = np.sqrt(np.sum(own**2, axis=0)) / np.maximum(pixels, 1)
+    return np.where(pixels > 0, error, np.inf)
+
+
+def _clip(samples: Samples) -> Clip | None:
+    """The floor where the scanner clips air, if it does, and the noise of air before clipping.
+
+    Noise follows from the share of air pixels at the floor, air being N(-1000, noise).
+    """
+    air = samples.hu[samples.depth_mm < -4]
+    floor = float(air.min())
+    share = float(np.mean(air <= floor + 0.5))
+    if share < 0.005 or floor < -1200:
+        return None
+    z = float(special.ndtri(share))
+    if z >= 0:
+        return None
+    return Clip(floor, (floor + 1000.0) / z)
+
+
+def _widen(best: NDArray[np.float64], bound: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A bound of the curve moved outwards by the model's own error, which acts along the frequency axis."""
+    steep = np.abs(np.gradient(best, FREQUENCY_PER_MM)) * FREQUENCY_PER_MM
+    return np.asarray(best + np.sign(bound - best) * np.hypot(bound - best, 1.96 * MODEL_ERROR * steep))
+
+
+def _band(best: NDArray[np.float64], curves: NDArray[np.float64], level: float) -> Band:
+    """Where the curve crosses a level, with the bootstrap's 95 % interval and the model's error in quadrature."""
+    value = crossing(FREQUENCY_PER_MM, best, level)
+    drawn = [crossing(FREQUENCY_PER_MM, curve, level) for curve in curves]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    own = 1.96 * MODEL_ERROR * value
+    return Band(value, value - float(np.hypot(min(low - value, 0), own)), value + float(np.hypot(max(high - value, 0), own)))
