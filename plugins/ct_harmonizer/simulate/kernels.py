@@ -1,0 +1,74 @@
+"""Reconstruction kernels, each given by the MTF that an image made with it has at the isocentre."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """MTF(f) = (1 + b (f/c)^2) exp(-(f/c)^p): one peak of edge enhancement, then a fall.
+
+    f50 and f10 in cycles/mm fix c and p; b is the edge enhancement, 0 for none. Made by `kernel`.
+    """
+
+    name: str
+    f50_per_mm: float
+    f10_per_mm: float
+    enhancement: float  # b
+    scale_per_mm: float  # c
+    power: float  # p
+
+    def mtf(self, frequency_per_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The modulation transfer at each frequency in cycles/mm; 1 at zero."""
+        relative = np.abs(frequency_per_mm) / self.scale_per_mm
+        return np.asarray((1 + self.enhancement * relative**2) * np.exp(-(relative**self.power)))
+
+    @property
+    def limit_per_mm(self) -> float:
+        """The frequency above which the MTF is under 1/1000."""
+        return _falls_to(1e-3, lambda x: float(self.mtf(np.array(x))), self.f10_per_mm, 10 * self.f10_per_mm)
+
+
+def kernel(name: str, f50_per_mm: float, f10_per_mm: float, enhancement: float = 0.0) -> Kernel:
+    """A kernel of the given f50 and f10 (MTF 0.5 and 0.1) in cycles/mm.
+
+    Raises:
+        ValueError: no curve of this family falls from 0.5 to 0.1 between these two frequencies.
+    """
+
+    def crossings(power: float) -> tuple[float, float]:
+        def curve(x: float) -> float:
+            return float((1 + enhancement * x**2) * np.exp(-(x**power)))
+
+        half = _falls_to(0.5, curve, 0.5, 20.0)
+        return half, _falls_to(0.1, curve, half, 40.0)
+
+    def mismatch(power: float) -> float:
+        half, tenth = crossings(power)
+        return tenth / half - f10_per_mm / f50_per_mm
+
+    steepest, flattest = 14.0, 1.2
+    if not 0 < f50_per_mm < f10_per_mm or mismatch(steepest) > 0 or mismatch(flattest) < 0:
+        raise ValueError(f"kernel {name}: no curve has f50 {f50_per_mm} and f10 {f10_per_mm} cycles/mm")
+    power = float(brentq(mismatch, flattest, steepest, xtol=1e-6))
+    return Kernel(name, f50_per_mm, f10_per_mm, enhancement, f50_per_mm / crossings(power)[0], power)
+
+
+def _falls_to(level: float, curve: Callable[[float], float], low: float, high: float) -> float:
+    """The last place in (low, high) where the curve falls through the level."""
+    grid = np.linspace(low, high, 2000)
+    above = np.flatnonzero(np.array([curve(float(x)) for x in grid]) > level)
+    start = int(above[-1]) if above.size else 0
+    return float(brentq(lambda x: curve(x) - level, grid[start], grid[min(start + 1, grid.size - 1)]))
+
+
+# f50 and f10 after the public figures for Siemens Br40 and Br59; "sharp" lies between Br49 and Br59.
+SOFT = ("Soft", 0.385, 0.626, 0.0)
+SHARP = ("Sharp", 0.68, 0.90, 1.2)
+SHARPEST = ("Sharpest", 0.828, 1.044, 1.6)
