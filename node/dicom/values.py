@@ -80,6 +80,21 @@ def number(header: Dataset, keyword: str) -> float | None:
     return several[0] if several else None
 
 
+def items(header: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    """The items of a sequence; none where it is missing or empty.
+
+    Raises:
+        InvalidObject: it cannot be read.
+    """
+    try:
+        value = header.get(keyword) or ()
+    except Exception as error:  # as in `plain_value`
+        raise _unreadable(header, _tag(keyword), None) from error
+    if not all(isinstance(item, Dataset) for item in value):
+        raise _unreadable(header, _tag(keyword), value)
+    return tuple(value)
+
+
 def plain_values(header: Dataset) -> Iterator[tuple[str, Any]]:
     """Keyword and value of each standard attribute at the top level but sequences, bulk data, curves and overlays.
 
