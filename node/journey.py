@@ -35,13 +35,16 @@ _STOPPED_BY = frozenset({State.REFUSED, State.FAILED, State.WAITING, State.CANCE
 
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.RECEIVING: frozenset({State.COMPLETE, State.REFUSED, State.CANCELLED}),
-    State.COMPLETE: frozenset({State.QUEUED, State.PASSED, State.REFUSED, State.RECEIVING, State.CANCELLED}),
+    # A rule or a configuration that cannot be followed makes a series wait for a person before it has a job.
+    State.COMPLETE: frozenset(
+        {State.QUEUED, State.PASSED, State.REFUSED, State.WAITING, State.RECEIVING, State.CANCELLED}
+    ),
     # A late instance reopens a series that has come to rest; a person may retry it.
     State.PASSED: frozenset({State.RECEIVING, State.COMPLETE}),
     State.REFUSED: frozenset({State.RECEIVING, State.COMPLETE, State.QUEUED}),
     State.DONE: frozenset({State.RECEIVING, State.QUEUED}),
     State.FAILED: frozenset({State.QUEUED, State.RECEIVING, State.COMPLETE, State.CANCELLED}),
-    State.WAITING: frozenset({State.QUEUED, State.CANCELLED}),
+    State.WAITING: frozenset({State.QUEUED, State.COMPLETE, State.RECEIVING, State.CANCELLED}),
     State.CANCELLED: frozenset({State.QUEUED, State.RECEIVING, State.COMPLETE}),
     # A worker that takes a job over starts at the step where the last one died.
     State.QUEUED: frozenset({*WORKING, *_STOPPED_BY}),

@@ -50,6 +50,12 @@ def test_nothing_at_rest_is_stuck(state: State):
     assert TRANSITIONS[state] & {State.RECEIVING, State.COMPLETE, State.QUEUED}
 
 
+def test_a_series_may_wait_for_a_person_before_it_has_a_job_and_then_meets_the_rules_again():
+    assert may_move(State.COMPLETE, State.WAITING)
+    assert may_move(State.WAITING, State.COMPLETE)
+    assert may_move(State.WAITING, State.RECEIVING)
+
+
 @pytest.mark.parametrize("state", sorted(ACTIVE - {State.CONFIRMING}))
 def test_nothing_is_done_before_it_is_confirmed(state: State):
     assert not may_move(state, State.DONE)
