@@ -1,0 +1,75 @@
+"""Sending derived instances, and asking the destination what it holds. One file a route.
+
+Sending an instance again does no harm at any destination, so that a step that died is simply repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from node.config import Destination, DimseDestination, FolderDestination, OrthancDestination, StowDestination
+from node.errors import HarmonodeError
+from node.send import dimse, folder, orthanc, stow
+from node.send.dimse import count_instances
+from node.send.tally import ERRORS, NEXT, Tally
+
+__all__ = ["confirm", "count_instances", "echo", "send"]
+
+_ROUTES: dict[type, ModuleType] = {
+    DimseDestination: dimse,
+    StowDestination: stow,
+    OrthancDestination: orthanc,
+    FolderDestination: folder,
+}
+
+
+def send(destination: Destination, paths: Sequence[Path], progress: Callable[[int], None]) -> int:
+    """Send Part 10 files; returns how many instances the destination has accepted, which is all of them.
+
+    `progress` is told, after each instance or batch, how many have been accepted so far.
+
+    Raises:
+        TransientError: the destination is down, slow, or out of resources.
+        PermanentError: it understands an instance and refuses it.
+        OperatorError: it does not know or trust us, or does not take such objects.
+    """
+    tally = Tally(len(paths), progress)
+    try:
+        _ROUTES[type(destination)].send(destination, paths, tally)
+    except HarmonodeError as error:
+        raise ERRORS[error.kind](
+            f"destination {destination.name!r}: {error}. "
+            f"It accepted {tally.count} of {tally.total} instances before that. {NEXT[error.kind]}"
+        ) from error
+    return tally.count
+
+
+def confirm(destination: Destination, study_instance_uid: str, series_instance_uid: str) -> int | None:
+    """How many instances of the series the destination says it holds; None where it cannot be asked.
+
+    Raises:
+        TransientError, OperatorError: it did not answer; as `send`.
+    """
+    try:
+        count: int | None = _ROUTES[type(destination)].confirm(destination, study_instance_uid, series_instance_uid)
+    except HarmonodeError as error:
+        raise ERRORS[error.kind](
+            f"destination {destination.name!r} cannot say what it holds of series {series_instance_uid}: {error}. "
+            f"{NEXT[error.kind]}"
+        ) from error
+    return count
+
+
+def echo(destination: Destination) -> str:
+    """Whether the destination can be reached, in a sentence: C-ECHO, QIDO-RS, /system, or a file written.
+
+    Raises:
+        TransientError, OperatorError: it cannot, and why.
+    """
+    try:
+        answer: str = _ROUTES[type(destination)].echo(destination)
+    except HarmonodeError as error:
+        raise ERRORS[error.kind](f"destination {destination.name!r}: {error}") from error
+    return answer

@@ -1,0 +1,124 @@
+"""Sending by C-STORE, and asking by C-FIND."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import structlog
+from pydicom import Dataset
+
+from node.config import DimseDestination
+from node.dicom import scu
+from node.dicom.statuses import StoreStatus
+from node.send.tally import Tally, refusal
+
+log = structlog.get_logger(__name__)
+
+
+def peer(destination: DimseDestination) -> scu.Peer:
+    return scu.Peer(
+        destination.ae_title, destination.host, destination.port, destination.calling_ae_title, destination.timeout_s
+    )
+
+
+def send(destination: DimseDestination, paths: Sequence[Path], tally: Tally) -> None:
+    """Store every file, in one association unless it breaks.
+
+    An instance whose response does not come is sent once more in a new association: a peer that has it already
+    answers the same.
+    """
+    instances = [scu.read_instance(path) for path in paths]
+    contexts = scu.storage_contexts(instances)
+    there = peer(destination)
+    with ExitStack() as stack:
+        requestor = stack.enter_context(scu.associate(there, contexts))
+        for instance in instances:
+            try:
+                status, comment = requestor.store(instance)
+            except scu.NoResponse as error:
+                log.warning(
+                    "no response to a store; sent once more in a new association",
+                    destination=destination.name,
+                    sop_instance_uid=instance.sop_instance_uid,
+                    error=str(error),
+                )
+                stack.close()
+                requestor = stack.enter_context(scu.associate(there, contexts))
+                status, comment = requestor.store(instance)
+            _judge(destination, instance, status, comment)
+            tally.accepted()
+
+
+def _judge(destination: DimseDestination, instance: scu.Instance, status: StoreStatus, comment: str) -> None:
+    if not status.stored:
+        raise refusal(status, instance.sop_instance_uid, comment)
+    if status.outcome == "warning":
+        log.warning(
+            "the destination stored an instance with a warning",
+            destination=destination.name,
+            sop_instance_uid=instance.sop_instance_uid,
+            status=str(status),
+            comment=comment,
+        )
+
+
+def confirm(destination: DimseDestination, study_instance_uid: str, series_instance_uid: str) -> int | None:
+    """How many instances of the series the destination holds; None where it is not to be asked."""
+    if destination.confirm == "none":
+        return None
+    return _count(peer(destination), study_instance_uid, series_instance_uid)
+
+
+def count_instances(  # noqa: PLR0917 - in the order of a C-FIND's command line
+    host: str,
+    port: int,
+    ae_title: str,
+    calling_ae_title: str,
+    study_instance_uid: str,
+    series_instance_uid: str,
+    *,
+    timeout_s: float = 10.0,
+) -> int | None:
+    """How many instances a peer says a series has; None where it does not know the series.
+
+    Raises:
+        TransientError, OperatorError: it cannot be asked.
+    """
+    there = scu.Peer(ae_title, host, port, calling_ae_title, timeout_s)
+    return _count(there, study_instance_uid, series_instance_uid) or None
+
+
+def echo(destination: DimseDestination) -> str:
+    """C-ECHO."""
+    with scu.associate(peer(destination), scu.ECHO_CONTEXTS) as requestor:
+        requestor.echo()
+    return f"{peer(destination)} answers C-ECHO"
+
+
+def _count(there: scu.Peer, study_instance_uid: str, series_instance_uid: str) -> int:
+    """*Number of Series Related Instances* (0020,1209), PS3.4 Table C.6-3, where given; else the instances are counted."""
+    series = _query("SERIES", study_instance_uid, series_instance_uid)
+    series.NumberOfSeriesRelatedInstances = None
+    image = _query("IMAGE", study_instance_uid, series_instance_uid)
+    image.SOPInstanceUID = None
+    with scu.associate(there, scu.FIND_CONTEXTS) as requestor:
+        found = _of(series_instance_uid, requestor.find(series))
+        if len(found) == 1 and found[0].get("NumberOfSeriesRelatedInstances") is not None:
+            return int(found[0].NumberOfSeriesRelatedInstances)
+        instances = _of(series_instance_uid, requestor.find(image))
+        return len({match.get("SOPInstanceUID") for match in instances} - {None, ""})
+
+
+def _query(level: str, study_instance_uid: str, series_instance_uid: str) -> Dataset:
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    query.StudyInstanceUID = study_instance_uid
+    query.SeriesInstanceUID = series_instance_uid
+    return query
+
+
+def _of(series_instance_uid: str, matches: list[Dataset]) -> list[Dataset]:
+    """A peer that does not know a key answers with all it has."""
+    return [match for match in matches if match.get("SeriesInstanceUID", series_instance_uid) == series_instance_uid]

@@ -1,0 +1,142 @@
+"""Uploading to an Orthanc through its REST interface: the only place that uses orthanc-api-client.
+
+What the adapter changes in it: every request has a time-out (it sets none), no request is repeated (it repeats POST),
+a base URL with a path keeps its path, and every failure becomes one of our errors (some it swallows, answering None).
+It is never asked to anonymize or to delete: its `anonymize` deletes the original unless told otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import requests
+from orthanc_api_client import OrthancApiClient
+from orthanc_api_client import exceptions as api_errors
+from requests.adapters import HTTPAdapter
+
+from node.config import OrthancDestination
+from node.errors import HarmonodeError, OperatorError, TransientError
+from node.send.http import http_error, public_url
+from node.send.tally import Tally
+
+_THREADS = 4  # beyond four the rate no longer rises
+_STORED = frozenset({"Success", "AlreadyStored"})
+
+
+class _Client(OrthancApiClient):  # type: ignore[misc] # the package ships no types
+    """orthanc-api-client with time-outs, without repeats."""
+
+    def __init__(self, destination: OrthancDestination) -> None:
+        super().__init__(
+            destination.url.rstrip("/") + "/",
+            user=destination.username or None,
+            pwd=destination.password.get_secret_value() or None,
+        )
+        self._where = public_url(destination.url)
+        self._timeout_s = destination.timeout_s
+        for scheme in ("http://", "https://"):
+            self._http_session.mount(scheme, HTTPAdapter(max_retries=0, pool_maxsize=_THREADS))
+
+    def get(self, endpoint: str, **arguments: Any) -> requests.Response:
+        return self._answer(super().get(endpoint, timeout=self._timeout_s, **arguments))
+
+    def post(self, endpoint: str, **arguments: Any) -> requests.Response:
+        return self._answer(super().post(endpoint, timeout=self._timeout_s, **arguments))
+
+    def _answer(self, response: requests.Response | None) -> requests.Response:
+        if response is None:
+            raise TransientError(f"{self._where} gave no answer")
+        return response
+
+    def _translate_exception(self, request_exception: requests.RequestException, url: str) -> NoReturn:
+        del url
+        if isinstance(request_exception, requests.exceptions.SSLError):
+            raise OperatorError(f"{self._where}: its certificate is not trusted: {request_exception}")
+        if isinstance(request_exception, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema):
+            raise OperatorError(f"{self._where} is no URL that can be used: {request_exception}")
+        if isinstance(request_exception, requests.Timeout):
+            raise TransientError(f"{self._where} has not answered for {self._timeout_s:g} s")
+        raise TransientError(f"{self._where} cannot be reached: {_cause(request_exception)}")
+
+
+def send(destination: OrthancDestination, paths: Sequence[Path], tally: Tally) -> None:
+    """Upload every file, a few at a time; after a failure nothing more is begun."""
+    with _client(destination) as client, ThreadPoolExecutor(_THREADS, thread_name_prefix="upload") as pool:
+
+        def upload(path: Path) -> None:
+            _upload(client, path)
+            tally.accepted()
+
+        uploads = [pool.submit(upload, path) for path in paths]
+        try:
+            for each in uploads:
+                each.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def confirm(destination: OrthancDestination, study_instance_uid: str, series_instance_uid: str) -> int:
+    """How many instances of the series the Orthanc holds."""
+    held = 0
+    with _client(destination) as client:
+        for found in client.post("tools/lookup", data=series_instance_uid).json():
+            if found["Type"] != "Series":
+                continue
+            study = client.get_json(f"series/{found['ID']}/study")
+            if study["MainDicomTags"]["StudyInstanceUID"] == study_instance_uid:
+                held += len(client.get_json(f"series/{found['ID']}")["Instances"])
+    return held
+
+
+def echo(destination: OrthancDestination) -> str:
+    """GET /system."""
+    with _client(destination) as client:
+        system = client.get_json("system")
+    return f"{public_url(destination.url)} answers: Orthanc {system.get('Version', 'of unknown version')}"
+
+
+def _upload(client: _Client, path: Path) -> None:
+    """POST /instances. HTTP 200 is not enough: a script of the Orthanc's may have filtered the instance out."""
+    try:
+        answer = client.post("instances", data=path.read_bytes()).json()
+    except HarmonodeError as error:
+        raise type(error)(f"{path.name}: {error}") from error
+    status = answer.get("Status") if isinstance(answer, dict) else None
+    if status not in _STORED:
+        raise OperatorError(
+            f"{path.name} was not stored: the Orthanc answers {status!r}; look at its filters and scripts"
+        )
+
+
+@contextmanager
+def _client(destination: OrthancDestination) -> Iterator[_Client]:
+    """A client whose failures are ours."""
+    where = public_url(destination.url)
+    client = _Client(destination)
+    try:
+        yield client
+    except api_errors.HttpError as error:
+        raise http_error(error.http_status_code or 0, where, _said(error)) from error
+    except api_errors.OrthancApiException as error:
+        raise TransientError(f"{where}: {error.msg}") from error
+    except (requests.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise OperatorError(f"{where} does not answer as an Orthanc does: {error!r}") from error
+    finally:
+        client.close()
+
+
+def _said(error: api_errors.HttpError) -> str:
+    """What the Orthanc says of the failure; the client's own text repeats the URL."""
+    return str(error.msg or "") if error.request_response is not None else ""
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason: "Connection refused" rather than three layers of wrapping."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,44 @@
+"""What the routes share: the count of accepted instances, and a refusal in words."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from node.dicom.statuses import StoreStatus
+from node.errors import ErrorKind, HarmonodeError, OperatorError, PermanentError, TransientError
+
+ERRORS: dict[ErrorKind, type[HarmonodeError]] = {
+    ErrorKind.TRANSIENT: TransientError,
+    ErrorKind.PERMANENT: PermanentError,
+    ErrorKind.OPERATOR: OperatorError,
+}
+
+NEXT = {
+    ErrorKind.TRANSIENT: "The node tries again.",
+    ErrorKind.PERMANENT: "The node does not try again: the same instances would fail the same way.",
+    ErrorKind.OPERATOR: "The node waits until the cause is mended and someone runs `harmonode series retry`.",
+}
+
+
+class Tally:
+    """How many instances the destination has accepted; each tells the caller. Several threads may count."""
+
+    def __init__(self, total: int, progress: Callable[[int], None]) -> None:
+        self.total = total
+        self.count = 0
+        self._progress = progress
+        self._lock = threading.Lock()
+
+    def accepted(self, instances: int = 1) -> None:
+        with self._lock:
+            self.count += instances
+            self._progress(self.count)
+
+
+def refusal(status: StoreStatus, sop_instance_uid: str, comment: str = "", *, others: int = 0) -> HarmonodeError:
+    """The error for an instance that a destination has refused with this status."""
+    said = f": {comment}" if comment else ""
+    more = f", and {others} more" if others else ""
+    text = f"SOP Instance UID {sop_instance_uid}{more} refused with status {status}{said}"
+    return ERRORS[ErrorKind(status.outcome)](text)
