@@ -1,0 +1,316 @@
+"""When a series is complete: it has been quiet long enough, or holds as many instances as a trusted peer counts.
+
+A sweep looks only at what the database and the spool hold, so a restart changes nothing, and it may run as often as one
+likes. What it finds malformed is refused, and the offending files are kept aside in the quarantine as well.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+import structlog
+from pydicom import Dataset
+from sqlalchemy.orm import Session
+
+from node import audit
+from node.audit import Event
+from node.config import Complete, Config, CountSource
+from node.dicom.facts import examine
+from node.dicom.flaws import Flaw
+from node.dicom.headers import read_header
+from node.errors import ErrorKind, HarmonodeError, InvalidObject
+from node.journey import State
+from node.series import Sender, SeriesFacts
+from node.store.quarantine import Kept, Quarantine
+from node.store.session import Database
+from node.store.tables import DerivedInstance, Instance, Quarantined, Series
+
+_log = structlog.get_logger(__name__)
+
+AskCount = Callable[[CountSource, str, str], int | None]
+"""(source, Study Instance UID, Series Instance UID) -> Number of Series Related Instances (0020,1209); None: unknown."""
+
+_FLAWS_TOLD = 3
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    """One instance of a series, and its file."""
+
+    sop_instance_uid: str
+    path: str  # relative to the spool
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A series that is being received, as it stood when the sweep looked."""
+
+    id: int
+    study_instance_uid: str
+    series_instance_uid: str
+    sender: Sender
+    instance_count: int
+    expected_count: int | None
+    last_arrival_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """What the files of a series say."""
+
+    facts: SeriesFacts | None  # None where not every header could be read
+    flaws: tuple[Flaw, ...]
+    members: tuple[_Member, ...]  # Flaw.index points into it
+
+
+def sweep(
+    config: Config,
+    database: Database,
+    spool_root: Path,
+    now: datetime | None = None,
+    ask_count: AskCount | None = None,
+) -> int:
+    """Move every series that is due to COMPLETE, or to REFUSED where it is malformed; returns how many moved."""
+    now = now or datetime.now(UTC)
+    _mend_future(config.complete, database, now)
+    counter = _Counter(config.complete, ask_count)
+    moved = 0
+    for waiting in _waiting(config.complete, database, now):
+        quiet_s = (now - waiting.last_arrival_at).total_seconds()
+        expected = counter.ask(waiting, quiet_s)
+        if expected != waiting.expected_count:
+            _note_expected(database, waiting.id, expected)
+        if quiet_s < config.complete.quiet_s and expected != waiting.instance_count:
+            continue
+        try:
+            moved += _settle(config, database, spool_root, replace(waiting, expected_count=expected), quiet_s)
+        except OSError as error:
+            _log.error("a series waits: its files cannot be read", series=waiting.series_instance_uid, error=str(error))
+    return moved
+
+
+class _Counter:
+    """Asks count sources, each that fails only once a sweep."""
+
+    def __init__(self, settings: Complete, ask: AskCount | None) -> None:
+        self._settings, self._ask = settings, ask
+        self._silent: set[CountSource] = set()
+
+    def ask(self, waiting: _Waiting, quiet_s: float) -> int | None:
+        """How many instances the series should have, as far as anyone knows."""
+        source = _source_of(self._settings, waiting.sender.calling_ae_title)
+        known = waiting.expected_count
+        # A count that we have not reached was told before; it is asked for again before the series is given up as it is.
+        short = known is not None and waiting.instance_count < known and quiet_s < self._settings.quiet_s
+        if source is None or self._ask is None or source in self._silent or short:
+            return known
+        try:
+            told = self._ask(source, waiting.study_instance_uid, waiting.series_instance_uid)
+        except HarmonodeError as error:
+            self._silent.add(source)
+            _log.warning("a count source does not answer", ae_title=source.ae_title, error=str(error))
+            return known
+        return told or known
+
+
+def _source_of(settings: Complete, calling_ae_title: str) -> CountSource | None:
+    return next((one for one in settings.count_sources if one.calling_ae_title == calling_ae_title), None)
+
+
+def _mend_future(settings: Complete, database: Database, now: datetime) -> None:
+    """A clock that was set back must not hang a series until it has caught up: its quiet time starts anew."""
+    future = sa.and_(
+        Series.state == str(State.RECEIVING), Series.last_arrival_at > now + timedelta(seconds=settings.quiet_s)
+    )
+    with database.read() as session:
+        if session.scalar(sa.select(Series.id).where(future).limit(1)) is None:
+            return
+    with database.write() as session:
+        session.execute(sa.update(Series).where(future).values(last_arrival_at=now))
+    _log.warning("the clock was set back: the quiet time of what is being received starts anew")
+
+
+def _waiting(settings: Complete, database: Database, now: datetime) -> list[_Waiting]:
+    counted = [source.calling_ae_title for source in settings.count_sources]
+    quiet = Series.last_arrival_at <= now - timedelta(seconds=settings.quiet_s)
+    quiet_when_counted = sa.and_(
+        Series.calling_ae_title.in_(counted),
+        Series.last_arrival_at <= now - timedelta(seconds=settings.quiet_when_counted_s),
+    )
+    query = (
+        sa.select(Series)
+        .where(Series.state == str(State.RECEIVING), Series.instance_count > 0, sa.or_(quiet, quiet_when_counted))
+        .order_by(Series.last_arrival_at, Series.id)
+    )
+    with database.read() as session:
+        return [
+            _Waiting(
+                id=row.id,
+                study_instance_uid=row.study_instance_uid,
+                series_instance_uid=row.series_instance_uid,
+                sender=Sender(row.calling_ae_title, row.called_ae_title, row.address),
+                instance_count=row.instance_count,
+                expected_count=row.expected_count,
+                last_arrival_at=row.last_arrival_at,
+            )
+            for row in session.scalars(query)
+        ]
+
+
+def _note_expected(database: Database, series_id: int, expected: int | None) -> None:
+    with database.write() as session:
+        session.execute(sa.update(Series).where(Series.id == series_id).values(expected_count=expected))
+
+
+def _settle(config: Config, database: Database, spool_root: Path, waiting: _Waiting, quiet_s: float) -> bool:
+    """Look at the files, which takes time, then move the series unless an instance has come meanwhile."""
+    finding = _look(database, spool_root, waiting)
+    kept = _keep_aside(config, spool_root, waiting, finding)
+    with database.write() as session:
+        series = session.get_one(Series, waiting.id)
+        then = (waiting.instance_count, waiting.last_arrival_at)
+        if series.state != str(State.RECEIVING) or (series.instance_count, series.last_arrival_at) != then:
+            return False
+        malformed = [*map(str, finding.flaws), *_in_another_study(session, series)]
+        if finding.facts:
+            series.facts = replace(finding.facts, malformed=tuple(malformed)).to_json()
+        if not malformed:
+            reason = f"complete with {_instances(waiting.instance_count)}: {_why(waiting, quiet_s)}"
+            audit.move(session, series, State.COMPLETE, Event.COMPLETE, reason, detail=_detail(waiting, finding.facts))
+            return True
+        _note_kept(session, series, kept)
+        told = "; ".join(malformed[:_FLAWS_TOLD])
+        more = f"; and {len(malformed) - _FLAWS_TOLD} more" if len(malformed) > _FLAWS_TOLD else ""
+        reason = f"malformed: {told}{more}. The series is kept and not processed"
+        detail = {**_detail(waiting, finding.facts), "malformed": malformed}
+        audit.move(session, series, State.REFUSED, Event.REFUSAL, reason, kind=ErrorKind.PERMANENT, detail=detail)
+        return True
+
+
+def _look(database: Database, spool_root: Path, waiting: _Waiting) -> _Finding:
+    with database.read() as session:
+        query = sa.select(Instance.sop_instance_uid, Instance.path).where(Instance.series_id == waiting.id)
+        members = tuple(_Member(uid, path) for uid, path in session.execute(query.order_by(Instance.id)))
+        ours = sa.select(DerivedInstance.sop_instance_uid).join(
+            Instance, Instance.sop_instance_uid == DerivedInstance.sop_instance_uid
+        )
+        made_here = frozenset(session.scalars(ours.where(Instance.series_id == waiting.id)))
+    headers: list[Dataset] = []
+    flaws: list[Flaw] = []
+    for index, member in enumerate(members):
+        try:
+            headers.append(read_header(spool_root / member.path))
+        except InvalidObject as error:
+            flaws.append(Flaw(index, error.reason, member.sop_instance_uid))
+        except FileNotFoundError:
+            flaws.append(Flaw(index, "its file is gone from the spool", member.sop_instance_uid))
+    if flaws:
+        return _Finding(None, tuple(flaws), members)
+    try:
+        examined = examine(
+            headers, waiting.sender.calling_ae_title, waiting.sender.called_ae_title, made_here.__contains__
+        )
+    except Exception as error:  # noqa: BLE001 - a series that we cannot make sense of must not stop the others
+        _log.exception("a series could not be examined", series=waiting.series_instance_uid)
+        reason = f"the headers of its series cannot be made sense of: {type(error).__name__}, see the log"
+        return _Finding(None, (Flaw(0, reason, members[0].sop_instance_uid),), members)
+    return _Finding(_with_expected(examined.facts, waiting), examined.flaws, members)
+
+
+def _with_expected(facts: SeriesFacts, waiting: _Waiting) -> SeriesFacts:
+    """A series that has fewer instances than were counted is never a candidate."""
+    expected = waiting.expected_count
+    if expected is None or waiting.instance_count >= expected:
+        return facts
+    reason = f"incomplete: {waiting.instance_count} of {expected} instances came"
+    return replace(facts, never=(*facts.never, reason))
+
+
+def _in_another_study(session: Session, series: Series) -> Sequence[str]:
+    """One Series Instance UID in two studies: one of them is another patient's, or mislabelled."""
+    query = sa.select(Series.study_instance_uid).where(
+        Series.series_instance_uid == series.series_instance_uid, Series.id != series.id
+    )
+    return [
+        f"Series Instance UID {series.series_instance_uid} came in study {series.study_instance_uid} and in study {other}"
+        for other in session.scalars(query)
+    ]
+
+
+def _keep_aside(config: Config, spool_root: Path, waiting: _Waiting, finding: _Finding) -> list[Kept]:
+    """The offending files into the quarantine too, once each; the spool keeps its own."""
+    quarantine = Quarantine(config.quarantine_dir)
+    reasons: dict[int, list[str]] = {}
+    for flaw in finding.flaws:
+        reasons.setdefault(flaw.index, []).append(flaw.reason)
+    kept = []
+    for index, of_it in reasons.items():
+        member = finding.members[index]
+        if (spool_root / member.path).exists():
+            kept.append(
+                quarantine.keep_aside(
+                    _second_name(spool_root / member.path, config.quarantine_dir),
+                    "; ".join(of_it),
+                    waiting.sender,
+                    study_instance_uid=waiting.study_instance_uid,
+                    series_instance_uid=waiting.series_instance_uid,
+                    sop_instance_uid=member.sop_instance_uid,
+                )
+            )
+    return kept
+
+
+def _second_name(path: Path, folder: Path) -> Path:
+    """Another name of the file, for the quarantine to move; a copy where it lies on another disk."""
+    folder.mkdir(parents=True, exist_ok=True)
+    second = folder / f"{path.stem}.part"
+    second.unlink(missing_ok=True)  # left by a sweep that was killed
+    try:
+        os.link(path, second)
+    except OSError:
+        shutil.copyfile(path, second)
+    return second
+
+
+def _note_kept(session: Session, series: Series, kept: Sequence[Kept]) -> None:
+    for one in kept:
+        if session.scalar(sa.select(Quarantined.id).where(Quarantined.path == one.path)) is not None:
+            continue
+        session.add(
+            Quarantined(
+                at=one.at,
+                path=one.path,
+                reason=one.reason,
+                study_instance_uid=one.study_instance_uid,
+                series_instance_uid=one.series_instance_uid,
+                sop_instance_uid=one.sop_instance_uid,
+                calling_ae_title=one.sender.calling_ae_title,
+                address=one.sender.address,
+            )
+        )
+        message = f"instance {one.sop_instance_uid} kept aside: {one.reason}"
+        detail = {"quarantine": one.path, "sop_instance_uid": one.sop_instance_uid}
+        audit.record(session, Event.QUARANTINE, message, series=series, detail=detail)
+
+
+def _why(waiting: _Waiting, quiet_s: float) -> str:
+    expected = waiting.expected_count
+    if expected == waiting.instance_count:
+        return "as many as its sender's archive counts"
+    counted = "" if expected is None else f", though {expected} were counted"
+    return f"quiet for {quiet_s:.0f} s{counted}"
+
+
+def _detail(waiting: _Waiting, facts: SeriesFacts | None) -> dict[str, object]:
+    never = list(facts.never) if facts else []
+    return {"instances": waiting.instance_count, "expected": waiting.expected_count, "never": never}
+
+
+def _instances(count: int) -> str:
+    return "1 instance" if count == 1 else f"{count} instances"
