@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydicom import dcmread
+from pydicom import Dataset, dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 
 from node.config import FolderDestination
@@ -17,6 +18,7 @@ from node.errors import InvalidObject, OperatorError, TransientError
 from node.send.tally import Tally
 
 _NAME_LENGTH = 32
+_UNDEFINED = 0xFFFFFFFF  # PS3.5 section 7.1.1
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -47,10 +49,8 @@ def confirm(destination: FolderDestination, study_instance_uid: str, series_inst
                 header = dcmread(file)
             except (InvalidDicomError, EOFError, ValueError):
                 continue  # not held: the caller sees the count fall short, and sends again
-            if (header.get("StudyInstanceUID"), header.get("SeriesInstanceUID")) == (
-                study_instance_uid,
-                series_instance_uid,
-            ):
+            uids = header.get("StudyInstanceUID"), header.get("SeriesInstanceUID")
+            if uids == (study_instance_uid, series_instance_uid) and _is_whole(header):
                 held.add(header.SOPInstanceUID)
     return len(held)
 
@@ -72,6 +72,12 @@ def _uids(path: Path) -> tuple[str, str]:
     except (InvalidDicomError, AttributeError, EOFError, ValueError) as error:
         raise InvalidObject(f"{path} is not a readable DICOM file: {error}") from error
     return uids
+
+
+def _is_whole(dataset: Dataset) -> bool:
+    """Whether the file was not cut off: pydicom takes what there is of the last value."""
+    elements = [element for element in dataset.values() if isinstance(element, RawDataElement)]
+    return all(element.length in (_UNDEFINED, len(element.value or b"")) for element in elements)
 
 
 def _name(uid: str) -> str:

@@ -115,7 +115,11 @@ def _judge(destination: StowDestination, batch: Sequence[Instance], response: ht
     where = public_url(destination.url)
     answer = _store_response(response)
     if answer is None:
-        if response.status_code != httpx.codes.OK:
+        if response.is_success and response.status_code != httpx.codes.OK:
+            raise OperatorError(
+                f"{where} answers with HTTP status {response.status_code} and does not say which instances it stored"
+            )
+        if not response.is_success:
             raise http_error(response.status_code, where, response.text)
         log.warning("the server says no more than 200: it is asked what it holds", destination=destination.name)
         tally.accepted(len(batch))

@@ -93,6 +93,13 @@ class Request:
     body: bytes
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that have given up waiting."""
+
+    def handle_error(self, *_: object) -> None:
+        pass
+
+
 @pytest.fixture
 def start_http() -> Iterator[Callable[..., tuple[str, list[Request]]]]:
     """Starts HTTP servers that answer as told: `answer(request) -> (status, media type, body)`; returns URL and requests."""
@@ -120,7 +127,7 @@ def start_http() -> Iterator[Callable[..., tuple[str, list[Request]]]]:
                 def log_message(self, *_: object) -> None:
                     """The tests read `requests`."""
 
-            server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            server = Server(("127.0.0.1", 0), Handler)
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
             thread.start()
             stack.callback(server.server_close)
