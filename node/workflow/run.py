@@ -63,6 +63,7 @@ def run_job(context: Context, job_id: str, attempt: int) -> None:
 def _attempt(work: Work, name: str) -> str | None:
     """Do one step; returns the state that the series is in then, None where nothing is left to do."""
     state = State(name)
+    here: State | None = None
     try:
         if work.state() == state:
             with time_limit(work.context.config.process.step_timeout_s, partial(_hung, work, state)):
@@ -70,17 +71,23 @@ def _attempt(work: Work, name: str) -> str | None:
         here = work.state()
     except Stopped as stopped:
         log.info("job stopped", job=work.job_id, step=name, reason=str(stopped))
-        return None
     except Exception as error:  # noqa: BLE001
         _patiently(partial(_settle, work, state, error))
-        return None
+    _unless_ending(work.context)
     return here.value if here in WORKING else None
+
+
+def _unless_ending(context: Context) -> None:
+    """Leave without a result where the worker ends: the queue must not take the step or the job for finished."""
+    if context.ending.is_set():
+        raise SystemExit(f"worker {context.executor_id} ends")
 
 
 def _begin(work: Work) -> bool:
     """Take the job, counting the workers lost with it; False where it is not to be done."""
     me = work.context.executor_id
     with work.context.database.write() as session:
+        _unless_ending(work.context)
         job = session.get(Job, work.job_id)
         if job is None or job.attempt != work.attempt or job.finished_at is not None:
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,6 +93,7 @@ class Context:
     queue: Queue
     steps: Steps
     executor_id: str
+    ending: threading.Event  # the worker has let go of its job and must not touch it any more
 
 
 class Stopped(Exception):

@@ -29,6 +29,7 @@ from node.workflow.work import Context, Steps
 log = structlog.get_logger(__name__)
 
 LEASE_S = 60.0  # longer than any wait for the database, so that a worker that lives is not taken for dead
+_PATIENCE_S = 2.0  # a step that tells its progress notices within a slice that the worker ends
 
 
 def run_worker(
@@ -54,7 +55,9 @@ def run_worker(
         when_parent_ends(worker.let_go)
     worker.start()
     stopping.wait()
-    worker.stop()
+    if not worker.stop():
+        log.warning("worker ends in the middle of a step", worker=executor_id)
+        os._exit(0)
 
 
 class Worker:
@@ -77,9 +80,9 @@ class Worker:
         self._lock: BinaryIO | None = None
         self._queue = Queue(database)
         self._busy = threading.Lock()
-        context = Context(config, database, self._queue, steps, executor_id)
-        self._executor = Executor(database, executor_id, partial(self._run, context), poll_s)
         self._ending = threading.Event()
+        context = Context(config, database, self._queue, steps, executor_id, self._ending)
+        self._executor = Executor(database, executor_id, partial(self._run, context), poll_s)
         self._heartbeat = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def start(self) -> None:
@@ -98,24 +101,27 @@ class Worker:
         self._heartbeat.start()
         log.info("worker started", worker=self.executor_id)
 
-    def stop(self) -> None:
-        """Take no more jobs and end; ends the process where a job is in hand, for nothing else ends a step."""
-        self._ending.set()
-        if not self._busy.locked():
-            self._executor.stop()
+    def stop(self) -> bool:
+        """Take no more jobs, let go of the one in hand and end.
+
+        Returns False where a step does not notice within a moment: then only the end of the process ends it.
+        """
         self.let_go()
         with self.database.write() as session:
             audit.record(session, audit.Event.STOP, f"worker {self.executor_id} stopped", actor=self.executor_id)
-        if self._busy.locked():
-            log.info("worker stopped with a job in hand", worker=self.executor_id)
-            os._exit(0)
+        if not self._busy.acquire(timeout=_PATIENCE_S):
+            return False
+        self._executor.stop()
+        self._busy.release()
         self._heartbeat.join()
         self._queue.close()
         if self._lock is not None:
             self._lock.close()
+        return True
 
     def let_go(self) -> None:
         """Give up the lease and the job in hand, so that it does not count as lost with this worker."""
+        self._ending.set()
         with self.database.write() as session:
             leases.release(session, self.executor_id)
             session.execute(
