@@ -65,6 +65,7 @@ class StreamingDIMSE(DIMSEServiceProvider):
         self._open_sink = open_sink
         self._open: set[DataSetStream] = set()  # not yet taken by a handler
         self._lock = threading.Lock()
+        self._connection = assoc.dul.socket.socket if assoc.dul.socket is not None else None
 
     def take(self, request: C_STORE) -> Sink | None:
         """The sink of a request, now the caller's to end; None where the request came without a data set."""
@@ -83,6 +84,8 @@ class StreamingDIMSE(DIMSEServiceProvider):
             left, self._open = self._open, set()
         for stream in left:
             stream.sink.discard()
+        if self._connection is not None:
+            self._connection.close()  # pynetdicom forgets it where the peer was faster
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         # One value at a time: a request and the start of its data set may share a PDU.

@@ -142,7 +142,7 @@ class Receiver:
         """Close the port, end the associations, and let the database catch up."""
         if self._server is None:
             return
-        associations = self._server.active_associations
+        associations = [association for association in self._server.active_associations if association.is_established]
         self._ae.shutdown()
         self._server = None
         for association in associations:
