@@ -188,6 +188,12 @@ def remove(session: Session, name: str, *, author: str, why: str = "") -> None:
     _write(session, name, None, find(session, name), author=author, why=why)
 
 
+def hidden_by(session: Session, name: str) -> list[str]:
+    """The rules that no series reaches because this one is asked before them and selects as much."""
+    rules = [loaded(row) for row in stored(session) if row.enabled]
+    return [lower for lower, higher in reach.shadowed(rules) if higher == name]
+
+
 def seed(session: Session) -> int:
     """Put the shipped rules in force where there never was a rule; returns how many were put in."""
     if session.scalar(sa.select(sa.func.count()).select_from(tables.Rule)):

@@ -168,9 +168,9 @@ def wanted(clause: Clause, about: Subject) -> str:
         case Between(between=(low, high)):
             return f"between {in_words(low)} and {in_words(high, about.unit)}"
         case Like(like=pattern):
-            return f"like {pattern}"
+            return f"like {in_words(pattern)}"
         case Matches(matches=pattern):
-            return f"matching {pattern}"
+            return f"matching {in_words(pattern)}"
         case Present(present=wish):
             return "present" if wish else "absent"
     raise TypeError(f"{type(clause).__name__} is no clause")
