@@ -1,7 +1,7 @@
 """HU as stored values: signed 16 bits, Rescale Slope 1, so that every stored integer is exactly an HU.
 
-The representation follows from the header of the source alone and never from the values of the slices, so that a slice
-that comes late gets the same one as the slices that were sent before it.
+How a slice is stored follows from that slice of the source and never from others, so that one that comes late is stored
+as if it had come with them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ _TOLERATED = 0.001  # share of the pixels of a slice that may be clipped
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """How HU are stored in a derived instance: HU = stored value + intercept."""
+    """How HU are stored in a derived instance: HU = stored value + intercept.
+
+    The intercept is 0 where all that the source could store fits so; else it shifts that range into 16 bits.
+    """
 
     intercept_hu: int  # Rescale Intercept (0028,1052)
     padding: int | None  # Pixel Padding Value (0028,0120), a stored value; None where there is no padding
@@ -38,30 +41,37 @@ class Encoded:
     clipped: int  # pixels that were brought into range
 
 
-def representation(source: Dataset, *, padded: bool) -> Representation:
-    """Choose for one source.
+def representation(source: Dataset, hu: NDArray[np.float32], padding: NDArray[np.bool_]) -> Representation:
+    """Choose for one source slice.
 
-    Padding keeps the HU it had, so that the series look alike side by side, unless a real pixel could have that HU
+    Padding keeps the HU it has, so that the series look alike side by side, unless a real pixel could have that HU
     (some scanners pad with -1024): then it moves to -2000.
 
     Args:
         source: its header.
-        padded: whether a pixel of this slice is padding.
+        hu: (row, column), HU, of the source.
+        padding: (row, column), True where the pixel is padding; more than the header declares, where a scanner fills
+            the corners outside its field with another value.
     """
     slope, intercept = _number(source, "RescaleSlope", 1.0), _number(source, "RescaleIntercept", 0.0)
     bits, signed = unsigned(source, "BitsStored") or 16, unsigned(source, "PixelRepresentation") == 1
     first, last = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
     low, high = sorted((math.floor(slope * first + intercept), math.ceil(slope * last + intercept)))
-    fits = low > _LOWEST and high <= _HIGHEST
-    # A range too wide for any shift holds values no CT has; those are clipped, and counted.
-    shift = 0 if fits or high - low > _HIGHEST - _LOWEST else low - _LOWEST
+    shift = 0
+    if high - low <= _HIGHEST - _LOWEST:  # a wider range holds values no CT has; those are clipped, and counted
+        shift = max(high - _HIGHEST, 0) or min(low - _LOWEST, 0)
 
     code = unsigned(source, "PixelPaddingValue")
-    if code is None and not padded:
+    padded = hu[padding]
+    if code is None and not padded.size:
         return Representation(shift, None)
-    if code is not None and signed and code >= 1 << 15:
-        code -= 1 << 16  # some scanners write it as US although pixels are signed
-    padding_hu = PADDING_HU if code is None else round(slope * code + intercept)
+    if padded.size and padded.min() == padded.max():
+        padding_hu = round(float(padded[0]))
+    elif code is not None:
+        # Some scanners write it as US although pixels are signed.
+        padding_hu = round(slope * (code - (1 << 16) if signed and code >= 1 << 15 else code) + intercept)
+    else:
+        padding_hu = PADDING_HU
     if padding_hu >= AIR_HU:
         padding_hu = PADDING_HU
     return Representation(shift, min(max(padding_hu - shift, _LOWEST), _HIGHEST - 1))
@@ -78,19 +88,18 @@ def encode(hu: NDArray[np.float32], padding: NDArray[np.bool_], into: Representa
     Raises:
         PermanentError: a pixel is not a number, or more than a thousandth of them are out of range.
     """
-    real = ~padding
-    if not np.isfinite(hu, where=real, out=np.ones(hu.shape, bool)).all():
+    stored = np.rint(np.asarray(hu))
+    stored -= into.intercept_hu
+    stored[padding] = 0
+    if not np.isfinite(stored).all():
         raise PermanentError("a harmonized pixel is not a number")
-    stored = np.rint(np.where(real, hu, 0.0).astype(np.float64)) - into.intercept_hu
-    outside = real & ((stored < _LOWEST) | (stored > _HIGHEST))
-    clipped = int(np.count_nonzero(outside))
+    clipped = int(np.count_nonzero((stored < _LOWEST) | (stored > _HIGHEST)))
     if clipped > _TOLERATED * hu.size:
         low, high = _LOWEST + into.intercept_hu, _HIGHEST + into.intercept_hu
         raise PermanentError(f"{clipped} harmonized pixels are outside of {low} to {high} HU, which no CT has")
     values = np.clip(stored, _LOWEST, _HIGHEST).astype("<i2")
     if into.padding is not None:
-        # A real pixel must not be taken for padding: it moves by one HU.
-        values[real & (values == into.padding)] = into.padding + 1
+        values[values == into.padding] += 1  # a real pixel must not be taken for padding: it moves by one HU
         values[padding] = into.padding
     return Encoded(values.tobytes(), clipped)
 

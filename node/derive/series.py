@@ -19,7 +19,7 @@ from node.derive import check
 from node.derive.elements import data_set, named, raw, unsigned
 from node.derive.header import file_meta, header
 from node.derive.making import Making, making
-from node.derive.pixels import encode, representation
+from node.derive.pixels import Representation, encode, representation
 from node.dicom import uids
 from node.dicom.headers import read_header
 from node.dicom.volume import LoadedVolume
@@ -90,7 +90,8 @@ def derive(  # noqa: PLR0917 - each is needed, and the workflow hands them on in
         source_uid = raw(source, "SOPInstanceUID").decode("ascii", "replace")
         if only is not None and source_uid not in only:
             continue
-        content, clipped = _instance(source, harmonized[index], loaded.padding[index], common)
+        stored = representation(source, loaded.hu[index], loaded.padding[index])
+        content, clipped = _instance(source, harmonized[index], loaded.padding[index], stored, common)
         uid = common.instance_uid(source_uid)
         _require_fit(content, source, uid, source_uid)
         file = folder / f"{index:04d}.dcm"
@@ -104,13 +105,12 @@ def derive(  # noqa: PLR0917 - each is needed, and the workflow hands them on in
 
 
 def _instance(
-    source: Dataset, hu: NDArray[np.float32], padding: NDArray[np.bool_], common: Making
+    source: Dataset, hu: NDArray[np.float32], padding: NDArray[np.bool_], stored: Representation, common: Making
 ) -> tuple[bytes, int]:
     """A whole Part 10 file, and how many pixels were clipped."""
     source_uid = raw(source, "SOPInstanceUID").decode("ascii", "replace")
     if hu.shape != (unsigned(source, "Rows"), unsigned(source, "Columns")):
         raise PermanentError(f"the harmonized slice of instance {source_uid} is {hu.shape}, which its header is not")
-    stored = representation(source, padded=bool(padding.any()))
     try:
         pixels = encode(hu, padding, stored)
     except PermanentError as error:
