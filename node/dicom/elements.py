@@ -174,7 +174,7 @@ class _Walk:
     def _header(self, explicit: bool, *, top: bool = False) -> tuple[int, str, int] | None:
         """Tag, VR and length of the next element; None at the end of the data set."""
         data = self._source.take(8)
-        if top and len(data) < 8 and not any(data):
+        if top and len(data) < 8 and len(data) % 2 == 0 and not any(data):
             return None  # some senders pad the end with a few zeros
         if len(data) < 8:
             raise InvalidObject(f"the data set breaks off inside an element header at byte {self._source.at}")

@@ -241,9 +241,9 @@ class Indexer:
                     self._left = len(batch) + self._queue.qsize() - 1  # without the None that `stop` put
                     return False
                 delay_s = min(2 * delay_s, _MAX_DELAY_S)
-            except Exception:  # noqa: BLE001 - whatever is wrong with one item, the others are written
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one item, the others are written
                 if len(batch) == 1:
-                    _log.exception("one item cannot be indexed; the next start tries again", item=repr(batch[0]))
+                    _log.error("cannot be indexed; the next start tries again", item=batch[0], error=repr(error))
                     return True
                 return all(self._write([item]) for item in batch)
             else:
