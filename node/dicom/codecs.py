@@ -48,6 +48,14 @@ _CODECS = {
     "1.2.840.10008.1.2.4.203": _OPENJPEG,  # High-Throughput JPEG 2000
 }
 
+_NAMES = {
+    # The standard's since pydicom's dictionary was made.
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    "1.2.840.10008.1.2.8.1": "Deflated Image Frame Compression",
+}
+
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}  # ISO 10918-1 Table B.1, ISO 14495-1
 _END_OF_IMAGE = b"\xff\xd9"  # of JPEG 2000 too
 _SIZ = b"\xff\x4f\xff\x51"  # ISO 15444-1 Annex A: start of codestream, then the image's size
@@ -76,7 +84,7 @@ def codec_of(syntax: str) -> str | None:
 
 def name_of(syntax: str) -> str:
     """The standard's name of a transfer syntax, with its UID."""
-    name = UID(syntax).name
+    name = _NAMES.get(syntax, UID(syntax).name)
     return syntax if name == syntax else f"{name} ({syntax})"
 
 

@@ -134,7 +134,7 @@ def _pixel_data_at(stream: BinaryIO, last: _Last, size: int) -> PixelData:
     stream.seek(last.start)
     while len(item := stream.read(8)) == 8 and item[:4] == _ITEM:  # PS3.5 Annex A.4: items, then a delimiter
         stream.seek(int.from_bytes(item[4:], "little"), 1)
-    return PixelData(None, complete=item[:4] == _SEQUENCE_DELIMITER)
+    return PixelData(None, complete=len(item) == 8 and item[:4] == _SEQUENCE_DELIMITER)
 
 
 def _inflated(file: BinaryIO) -> tuple[UID, BinaryIO]:
