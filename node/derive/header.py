@@ -7,8 +7,8 @@ from datetime import datetime, timedelta, timezone
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from node.derive.elements import Elements, copied, data_set, named, raw, tag_of, unsigned
-from node.derive.iod import TYPE_1, TYPE_2
+from node.derive.elements import Elements, copied, data_set, has_value, named, raw, tag_of, unsigned
+from node.derive.iod import TYPE_1, TYPE_2, UNPAIRED_BODY_PARTS
 from node.derive.making import Making
 from node.derive.pixels import Representation
 from node.derive.provenance import derivation, equipment
@@ -42,7 +42,7 @@ def header(source: Dataset, making: Making, stored: Representation) -> Elements:
     elements |= equipment(source, making, text)
     elements |= derivation(source, making, text)
     elements |= _pixel_description(source, stored)
-    for keyword in TYPE_2:
+    for keyword in (*TYPE_2, *_laterality(source)):
         elements.setdefault(tag_of(keyword), named(keyword, b"")[tag_of(keyword)])
     missing = [keyword for keyword in TYPE_1 if len(elements.get(tag_of(keyword), b"")) <= 8]
     if missing:
@@ -78,6 +78,12 @@ def _identity(source: Dataset, making: Making, text: Text) -> Elements:
         | named("SeriesDescription", description)
         | named("InstanceCreatorUID", making.device_uid)
     )
+
+
+def _laterality(source: Dataset) -> tuple[str, ...]:
+    """Laterality (0020,0060) is of Type 2C: empty, as unknown, unless the body part is known to have no sides."""
+    unpaired = raw(source, "BodyPartExamined").decode("ascii", "replace") in UNPAIRED_BODY_PARTS
+    return () if unpaired or has_value(source, "ImageLaterality") else ("Laterality",)
 
 
 def _series_number(source: Dataset, offset: int) -> int:

@@ -115,7 +115,14 @@ def _instance(
         pixels = encode(hu, padding, stored)
     except PermanentError as error:
         raise PermanentError(f"instance {source_uid} cannot be stored: {error}; the series is stopped") from error
-    elements = header(source, common, stored) | named("PixelData", pixels.data, vr="OW")
+    try:
+        elements = header(source, common, stored) | named("PixelData", pixels.data, vr="OW")
+    except PermanentError:
+        raise
+    except Exception as error:  # a malformed sequence makes pydicom raise nearly anything
+        raise PermanentError(
+            f"the header of instance {source_uid} cannot be copied: {error}; the series is stopped"
+        ) from error
     return file_meta(common.instance_uid(source_uid)) + data_set(elements), pixels.clipped
 
 

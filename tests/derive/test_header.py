@@ -11,6 +11,7 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from node import __version__
 from node.dicom.uids import derived_instance_uid, derived_series_uid, is_own_device, is_valid
+from node.dicom.volume import load_volume
 from node.errors import PermanentError
 from node.plugin import Measurement, Method, Quantity
 
@@ -328,6 +329,31 @@ def test_what_type_2_lacks_is_filled_with_nothing(workshop: Any) -> None:
     for keyword in absent:
         assert keyword in derived
         assert not derived[keyword].value
+
+
+@pytest.mark.parametrize(
+    ("body_part", "sides"), [("CHEST", False), ("HEAD", False), ("LUNG", True), ("THORAX", True), (None, True)]
+)
+def test_laterality_is_unknown_unless_the_body_part_has_no_sides(
+    workshop: Any, judge: Any, body_part: str | None, sides: bool
+) -> None:
+    def of_part(source: Dataset) -> None:
+        source.BodyPartExamined = body_part
+
+    [path] = [one.path for one in workshop.derive(workshop.source(of_part))]
+    assert ("Laterality" in dcmread(path)) == sides
+    assert judge("dciodvfy", [path]) == []
+
+
+def test_a_malformed_sequence_stops_the_series_with_its_uid(workshop: Any) -> None:
+    def sequence(source: Dataset) -> None:
+        source.add_new(0x00081140, "OB", b"\xfe\xff\x00\xe0\x08\x00\x00\x00\x08\x00\x50\x11ZZ\xff\xff")  # no such VR
+
+    paths = workshop.source(sequence)
+    loaded = load_volume(paths)
+    paths[0].write_bytes(paths[0].read_bytes().replace(b"\x08\x00\x40\x11OB", b"\x08\x00\x40\x11SQ"))
+    with pytest.raises(PermanentError, match=r"header of instance 1\.2\.826\.0\.1\.1 cannot be copied.*stopped"):
+        workshop.derive([], loaded=loaded)
 
 
 @pytest.mark.parametrize("keyword", ["FrameOfReferenceUID", "PhotometricInterpretation", "ImageOrientationPatient"])
