@@ -1,1 +1,61 @@
-"""The command line."""
+"""The command line: `harmonode --help` lists the commands, one module each."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import node
+from node.cli import audit, database, demo, doctor, folder, rules, send, series, serve
+from node.cli.context import err
+from node.errors import HarmonodeError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="A DICOM node that harmonizes chest CT and returns it to the PACS as derived series.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"harmonode {node.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The configuration file.", show_default="$HARMONODE_CONFIG or ./config.yaml", metavar="FILE"),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - acts in its callback
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    del config  # read by node.cli.context.settings
+
+
+for module in (serve, demo, send, folder, doctor):
+    module.register(app)
+app.add_typer(rules.rules_app, name="rules")
+app.add_typer(series.series_app, name="series")
+app.add_typer(audit.audit_app, name="audit")
+app.add_typer(database.db_app, name="db")
+
+
+def main() -> None:
+    """Run a command; an error the node understands ends in one clear message and exit status 1."""
+    try:
+        app()
+    except HarmonodeError as error:
+        err.print(f"[bold red]error[/] ({error.kind}): ", end="")
+        err.print(str(error), markup=False, highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

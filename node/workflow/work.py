@@ -72,7 +72,7 @@ class SendStep(Protocol):
 class ConfirmStep(Protocol):
     """How many instances of a series a destination says it holds; None where it cannot be asked."""
 
-    def __call__(self, destination: AnyDestination, study_uid: str, series_uid: str) -> int | None: ...
+    def __call__(self, destination: AnyDestination, study_uid: str, series_uid: str, /) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,70 @@
+"""`harmonode audit`: the audit trail."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import sqlalchemy as sa
+import typer
+from rich.table import Table
+
+from node.audit import Event, verify
+from node.cli.context import JSON, database, out, print_json
+from node.store.tables import AuditRecord
+
+audit_app = typer.Typer(no_args_is_help=True, help="The audit trail: read it, and verify its chain.")
+
+
+@audit_app.command("list", epilog="Example: harmonode audit list --series 1.2.840.113619.2.55 --limit 20")
+def list_command(
+    ctx: typer.Context,
+    series: Annotated[str | None, typer.Option(help="Only this Series Instance UID.", metavar="UID")] = None,
+    event: Annotated[Event | None, typer.Option(help="Only this event.")] = None,
+    limit: Annotated[int, typer.Option(help="The newest so many records.", min=1)] = 50,
+    as_json: JSON = False,
+) -> None:
+    """The newest audit records, oldest first."""
+    query = sa.select(AuditRecord).order_by(AuditRecord.seq.desc()).limit(limit)
+    if series:
+        query = query.where(AuditRecord.series_instance_uid == series)
+    if event:
+        query = query.where(AuditRecord.event == str(event))
+    with database(ctx) as opened, opened.read() as session:
+        rows = list(reversed(session.scalars(query).all()))
+    if as_json:
+        print_json([_as_dict(row) for row in rows])
+        return
+    table = Table("seq", "time (UTC)", "event", "actor", "what happened", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(str(row.seq), f"{row.at:%Y-%m-%d %H:%M:%S}", row.event, row.actor, row.message)
+    out.print(table)
+
+
+@audit_app.command("verify", epilog="Example: harmonode audit verify")
+def verify_command(ctx: typer.Context, as_json: JSON = False) -> None:
+    """Walk the whole chain; exit status 1 where a record was changed, is missing or was reordered."""
+    with database(ctx) as opened, opened.read() as session:
+        count, flaws = verify(session)
+    if as_json:
+        print_json({"records": count, "intact": not flaws, "flaws": [{"seq": f.seq, "what": f.what} for f in flaws]})
+    elif flaws:
+        for flaw in flaws:
+            out.print(f"[red]✗[/] {flaw.what}")
+    else:
+        out.print(f"[green]✓[/] {count} records, each follows the one before it; none changed, missing or reordered.")
+    if flaws:
+        raise typer.Exit(1)
+
+
+def _as_dict(row: AuditRecord) -> dict[str, object]:
+    return {
+        "seq": row.seq,
+        "at": row.at.isoformat(),
+        "event": row.event,
+        "actor": row.actor,
+        "study_instance_uid": row.study_instance_uid,
+        "series_instance_uid": row.series_instance_uid,
+        "message": row.message,
+        "detail": row.detail,
+        "hash": row.hash,
+    }

@@ -1,0 +1,211 @@
+"""`harmonode doctor`: is everything here that the node needs, and what to do where it is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import typer
+
+from node import plugin
+from node.cli.context import JSON, out, print_json, settings
+from node.config import Config
+from node.errors import HarmonodeError
+
+_MARK = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked."""
+
+    subject: str
+    level: str  # "ok", "warning" or "error"
+    what: str
+    remedy: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("doctor", epilog="Example: harmonode --config /etc/harmonode.yaml doctor")(doctor)
+
+
+def doctor(ctx: typer.Context, as_json: JSON = False) -> None:
+    """Check database, migrations, disk, port, destinations, codecs, plugins, GPU and packages; say what to do."""
+    config = settings(ctx)
+    findings = [finding for check in CHECKS for finding in check(config)]
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            out.print(f"{_MARK[finding.level]} [bold]{finding.subject}[/]: ", end="")
+            out.print(finding.what, markup=False)
+            if finding.remedy:
+                out.print(f"    → {finding.remedy}", markup=False)
+    if any(finding.level == "error" for finding in findings):
+        raise typer.Exit(1)
+
+
+def _database(config: Config) -> Iterator[Finding]:
+    from node.store.session import Database, revision
+
+    sqlite = config.url.removeprefix("sqlite:///")
+    if sqlite != config.url and not os.path.exists(sqlite):  # noqa: PTH110 - a path inside a URL
+        yield Finding(
+            "database",
+            "warning",
+            f"{sqlite} does not exist yet",
+            "`harmonode serve` or `harmonode db upgrade` makes it",
+        )
+        return
+    database = Database(config.url)
+    try:
+        current, head = revision(database)
+    except Exception as error:  # noqa: BLE001 - a driver may raise anything; the doctor says it
+        yield Finding("database", "error", f"cannot be reached: {error}", "check database_url and that the server runs")
+        return
+    finally:
+        database.close()
+    if current == head:
+        yield Finding("database", "ok", f"{database.engine.dialect.name}, migration {current}")
+    else:
+        yield Finding(
+            "database",
+            "error",
+            f"at migration {current or 'none'}, the node needs {head}",
+            "run `harmonode db upgrade`",
+        )
+
+
+def _disk(config: Config) -> Iterator[Finding]:
+    folder = config.data_dir
+    while not folder.exists():
+        folder = folder.resolve().parent
+    free_mb = shutil.disk_usage(folder).free >> 20
+    reserve = config.receive.disk_reserve_mb
+    if not os.access(folder, os.W_OK):
+        yield Finding("disk", "error", f"{folder} cannot be written", "change its owner, or data_dir")
+    elif free_mb < reserve:
+        yield Finding(
+            "disk",
+            "error",
+            f"{free_mb} MiB free, under the reserve of {reserve}: every store is refused with A700",
+            "free space, or lower receive.disk_reserve_mb",
+        )
+    elif free_mb < 4 * reserve:
+        yield Finding("disk", "warning", f"{free_mb} MiB free; at {reserve} stores are refused", "free space soon")
+    else:
+        yield Finding("disk", "ok", f"{free_mb} MiB free at {folder.resolve()}")
+
+
+def _port(config: Config) -> Iterator[Finding]:
+    host, port = config.receive.host, config.receive.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            yield Finding(
+                "port",
+                "warning",
+                f"{host}:{port} cannot be taken: {error.strerror}",
+                "right if the node is running; else another program has it: change receive.port",
+            )
+            return
+    yield Finding("port", "ok", f"{host}:{port} is free for {config.receive.ae_title}")
+
+
+def _destinations(config: Config) -> Iterator[Finding]:
+    from node.send import echo
+
+    if not config.destinations:
+        yield Finding(
+            "destinations",
+            "warning",
+            "none configured: nothing can be returned",
+            "add one under destinations in the configuration",
+        )
+    for destination in config.destinations:
+        try:
+            yield Finding(f"destination {destination.name}", "ok", echo(destination))
+        except HarmonodeError as error:
+            yield Finding(
+                f"destination {destination.name}",
+                "error",
+                str(error),
+                "check address, AE titles and credentials on both sides",
+            )
+
+
+def _codecs(_config: Config) -> Iterator[Finding]:
+    from node.dicom.codecs import available
+
+    missing = [name for name, codec in available().items() if codec is None]
+    if missing:
+        yield Finding(
+            "codecs",
+            "warning",
+            f"none for {', '.join(missing)}: such series are kept, and refused",
+            "pip install python-gdcm pyjpegls pylibjpeg-openjpeg",
+        )
+    else:
+        yield Finding("codecs", "ok", f"{len(available())} transfer syntaxes can be decoded")
+
+
+def _plugins(_config: Config) -> Iterator[Finding]:
+    for name in plugin.available():
+        try:
+            loaded = plugin.load(name)
+        except Exception as error:  # noqa: BLE001 - a plugin may raise anything on import
+            yield Finding(f"plugin {name}", "error", f"cannot be loaded: {error}", "reinstall it")
+            continue
+        weights = getattr(loaded, "weights", None)
+        yield Finding(
+            f"plugin {name}", "ok", f"version {loaded.version}" + (f", {weights()}" if weights else ", without weights")
+        )
+
+
+def _accelerator(_config: Config) -> Iterator[Finding]:
+    # In a process of its own: the node itself never imports torch.
+    probe = "import torch; print(torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=120, check=False)  # noqa: S603
+    if done.returncode:
+        yield Finding(
+            "GPU",
+            "error",
+            f"torch cannot be imported: {done.stderr.strip().splitlines()[-1:]}",
+            "reinstall the package",
+        )
+    elif done.stdout.strip():
+        yield Finding("GPU", "ok", done.stdout.strip())
+    else:
+        yield Finding("GPU", "ok", f"none; the workers use {os.cpu_count()} CPU cores")
+
+
+def _packages(_config: Config) -> Iterator[Finding]:
+    clashing = [name for name in ("node", "plugins") if _installed(name)]
+    for name in clashing:
+        yield Finding(
+            "packages", "error", f"the distribution {name!r} from the package index hides ours", f"pip uninstall {name}"
+        )
+    if not clashing:
+        yield Finding("packages", "ok", "no installed distribution clashes")
+
+
+def _installed(name: str) -> bool:
+    try:
+        importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
+    _database, _disk, _port, _destinations, _codecs, _plugins, _accelerator, _packages,
+)  # fmt: skip

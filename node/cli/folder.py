@@ -1,0 +1,161 @@
+"""`harmonode harmonize` and `harmonode mtf`: the plugin on a folder, without a node."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+import yaml
+from rich.progress import Progress
+from rich.table import Table
+
+from node import plugin
+from node.cli.context import JSON, err, out, print_json, settings
+from node.config import Derive
+from node.dicom.facts import series_facts
+from node.dicom.headers import read_header
+from node.dicom.volume import LoadedVolume, load_folder, load_volume
+from node.errors import ConfigError, HarmonodeError, SeriesRefused
+
+FOLDER = Annotated[Path, typer.Argument(help="A folder of DICOM files, searched to its depth.", metavar="DIR")]
+PLUGIN = Annotated[str, typer.Option("--plugin", help="The plugin to use.")]
+PARAMETERS = Annotated[
+    list[str] | None, typer.Option("--set", help="A parameter of the plugin; may be repeated.", metavar="NAME=VALUE")
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("harmonize", epilog="Example: harmonode harmonize ./chest --out ./harmonized")(harmonize)
+    app.command("mtf", epilog="Example: harmonode mtf ./chest --json")(mtf)
+
+
+def harmonize(
+    ctx: typer.Context,
+    folder: FOLDER,
+    output: Annotated[Path, typer.Option("--out", help="Where the derived series go, a subfolder each.")],
+    name: PLUGIN = "ct_harmonizer",
+    parameters: PARAMETERS = None,
+) -> None:
+    """Harmonize every series of a folder; exit status 1 where one was refused."""
+    chosen = plugin.load(name)
+    given = plugin.parameters(chosen, _parsed(parameters))
+    refused = False
+    for uid, paths in _series(folder):
+        try:
+            made, count = _harmonize_one(chosen, given, paths, output, settings(ctx).derive)
+        except HarmonodeError as error:
+            refused = True
+            err.print(f"Series {uid} was refused; nothing was written: ", end="")
+            err.print(str(error), markup=False, highlight=False)
+        else:
+            out.print(f"Series {uid}: {count} instances in {made}")
+    if refused:
+        raise typer.Exit(1)
+
+
+def mtf(
+    folder: FOLDER,
+    parameters: PARAMETERS = None,
+    as_json: JSON = False,
+) -> None:
+    """Measure the MTF of every series of a folder at the skin-air interface.
+
+    With --json: one object for one series, a list for several; frequencies in cycles/mm.
+    """
+    chosen = plugin.load("ct_harmonizer")
+    given = plugin.parameters(chosen, {"require_lungs": False, **_parsed(parameters)})
+    results: list[dict[str, Any]] = []
+    for uid, paths in _series(folder):
+        volume = plugin.Volume.of(_load(paths))
+        try:
+            results.append({"series_instance_uid": uid, **chosen.measure(volume, given).data})
+        except SeriesRefused as error:
+            results.append({"series_instance_uid": uid, "refused": str(error)})
+    if as_json:
+        print_json(results[0] if len(results) == 1 else results)
+    else:
+        _print_mtf(results)
+    if any("refused" in result for result in results):
+        raise typer.Exit(1)
+
+
+def _print_mtf(results: list[dict[str, Any]]) -> None:
+    table = Table("series", "f50 /mm", "f10 /mm", "segments", "from", box=None, pad_edge=False)
+    for result in results:
+        uid = result["series_instance_uid"]
+        if "refused" in result:
+            table.add_row(uid, "-", "-", "-", result["refused"])
+            continue
+        figures = [
+            f"{result[f'{name}_per_mm']:.3f} ({result[f'{name}_low_per_mm']:.3f} to {result[f'{name}_high_per_mm']:.3f})"
+            if result.get(f"{name}_low_per_mm") is not None
+            else f"{result[f'{name}_per_mm']:.3f}"
+            for name in ("f50", "f10")
+        ]
+        table.add_row(uid, *figures, str(result["segments_accepted"]), result["source"])
+    out.print(table)
+
+
+def _harmonize_one(
+    chosen: plugin.Plugin, given: Any, paths: list[Path], output: Path, derive_settings: Derive
+) -> tuple[Path, int]:
+    from node.derive import derive, derived_series_uid
+
+    _refuse_what_a_node_would(paths)
+    loaded = _load(paths)
+    volume = plugin.Volume.of(loaded)
+    measurement = chosen.measure(volume, given)
+    method = chosen.method(measurement, given)
+    harmonized = np.empty_like(volume.hu)
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("harmonizing", total=len(volume.hu))
+        for number, hu in enumerate(plugin.harmonized_slices(chosen, volume, measurement, given)):
+            harmonized[number] = hu
+            progress.advance(task)
+    verdict = chosen.check(volume, harmonized, measurement, given)
+    if not verdict.passed:
+        raise SeriesRefused(f"its check did not pass: {'; '.join(verdict.reasons)}")
+    folder = output / derived_series_uid(volume.series_instance_uid, method)
+    folder.mkdir(parents=True, exist_ok=True)
+    made = derive(loaded, harmonized, method, measurement, derive_settings, folder, None, datetime.now(UTC))
+    report = chosen.report(volume, harmonized, measurement, given)
+    for title, png in report.pictures.items():
+        (folder / f"{title.removesuffix('.png')}.png").write_bytes(png)
+    return folder, len(made)
+
+
+def _refuse_what_a_node_would(paths: list[Path]) -> None:
+    facts = series_facts([read_header(path) for path in paths], "", "", lambda _: False)
+    reasons = (*facts.malformed, *facts.never)
+    if reasons:
+        raise SeriesRefused("; ".join(reasons))
+
+
+def _series(folder: Path) -> Iterator[tuple[str, list[Path]]]:
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} is not a folder")
+    found = load_folder(folder)
+    if not found:
+        raise ConfigError(f"no DICOM file under {folder}")
+    yield from found.items()
+
+
+def _load(paths: list[Path]) -> LoadedVolume:
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("reading", total=len(paths))
+        return load_volume(paths, lambda done, total: progress.update(task, completed=done, total=total))
+
+
+def _parsed(parameters: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE, the value read as YAML so that 0.5 is a number."""
+    parsed = {}
+    for text in parameters or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {text!r} is not of the form NAME=VALUE")
+        parsed[name] = yaml.safe_load(value)
+    return parsed

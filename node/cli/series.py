@@ -1,0 +1,181 @@
+"""`harmonode series`: what came, where it stands, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import sqlalchemy as sa
+import typer
+from rich.table import Table
+from sqlalchemy.orm import Session
+
+from node.cli.context import JSON, actor, database, out, print_json
+from node.errors import PermanentError
+from node.journey import ACTIVE, State
+from node.queue import Queue
+from node.store.tables import AuditRecord, Delivery, Job, Series
+from node.workflow import cancel, retry
+
+series_app = typer.Typer(no_args_is_help=True, help="The series on their journey through the node.")
+
+_STYLE = {State.DONE: "green", State.FAILED: "red", State.REFUSED: "red", State.WAITING: "yellow", State.PASSED: "dim"}
+
+UID = Annotated[str, typer.Argument(help="The Series Instance UID, or its last characters where they suffice.")]
+
+
+@series_app.command("list", epilog="Example: harmonode series list --state waiting")
+def list_command(
+    ctx: typer.Context,
+    state: Annotated[State | None, typer.Option(help="Only series in this state.")] = None,
+    limit: Annotated[int, typer.Option(help="The newest so many.", min=1)] = 50,
+    as_json: JSON = False,
+) -> None:
+    """The newest series, newest first."""
+    query = sa.select(Series).order_by(Series.last_arrival_at.desc()).limit(limit)
+    if state:
+        query = query.where(Series.state == str(state))
+    with database(ctx) as opened, opened.read() as session:
+        rows = [summary(session, series) for series in session.scalars(query)]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("series", "state", "slices", "progress", "from", "rule", "why", box=None, pad_edge=False)
+    for row in rows:
+        style = _STYLE.get(State(row["state"]), "cyan")
+        table.add_row(
+            row["series_instance_uid"], f"[{style}]{row['state']}[/]", str(row["instance_count"]),
+            row["progress"] or "", row["calling_ae_title"], row["rule_name"] or "", row["reason"] or "",
+        )  # fmt: skip
+    out.print(table)
+
+
+@series_app.command("show", epilog="Example: harmonode series show 1.3.6.1.4.1.14519.5.2.1.6655.2359.3")
+def show_command(ctx: typer.Context, uid: UID, as_json: JSON = False) -> None:
+    """One series: its journey, its jobs, its deliveries and its audit records."""
+    with database(ctx) as opened, opened.read() as session:
+        series = find(session, uid)
+        shown = summary(session, series)
+        shown["journey"] = [
+            {"at": row.at.isoformat(), "event": row.event, "actor": row.actor, "message": row.message}
+            for row in session.scalars(
+                sa.select(AuditRecord)
+                .where(AuditRecord.series_instance_uid == series.series_instance_uid)
+                .order_by(AuditRecord.seq)
+            )
+        ]
+        shown["jobs"] = [_job(session, job) for job in series.jobs]
+        shown["explanation"] = series.explanation
+    if as_json:
+        print_json(shown)
+        return
+    for name in (
+        "series_instance_uid",
+        "study_instance_uid",
+        "state",
+        "reason",
+        "instance_count",
+        "rule_name",
+        "progress",
+    ):
+        out.print(f"[bold]{name.replace('_', ' ')}[/]: {shown[name] if shown[name] is not None else '-'}")
+    for job in shown["jobs"]:
+        out.print(
+            f"[bold]job {job['round']}[/]: plugin {job['plugin']}, attempt {job['attempt']}, derived series {job['derived_series_uid'] or '-'}"
+        )
+        for delivery in job["deliveries"]:
+            out.print(
+                f"  {delivery['destination']}: sent {delivery['sent_count']}, confirmed {delivery['confirmed_count']}"
+            )
+    table = Table("time (UTC)", "event", "actor", "what happened", box=None, pad_edge=False)
+    for step in shown["journey"]:
+        table.add_row(step["at"][:19].replace("T", " "), step["event"], step["actor"], step["message"])
+    out.print(table)
+
+
+@series_app.command("retry", epilog="Example: harmonode series retry 1.3.6.1.4.1.14519.5.2.1.6655.2359.3")
+def retry_command(ctx: typer.Context, uid: UID) -> None:
+    """Try again a series that waits, failed, was refused, passed over or cancelled."""
+    with database(ctx) as opened:
+        queue = Queue(opened)
+        try:
+            with opened.write() as session:
+                series = find(session, uid)
+                retry(session, queue, series, actor())
+                out.print(f"Series {series.series_instance_uid} is {series.state}: {series.reason}")
+        finally:
+            queue.close()
+
+
+@series_app.command("cancel", epilog="Example: harmonode series cancel 1.3.6.1.4.1.14519.5.2.1.6655.2359.3")
+def cancel_command(ctx: typer.Context, uid: UID) -> None:
+    """Stop a series where it stands. Nothing received is deleted; `series retry` takes it up again."""
+    with database(ctx) as opened:
+        queue = Queue(opened)
+        try:
+            with opened.write() as session:
+                series = find(session, uid)
+                job = cancel(session, series, actor())
+            if job:
+                queue.cancel(job)
+            out.print(f"Series {series.series_instance_uid} is cancelled; its instances are kept.")
+        finally:
+            queue.close()
+
+
+def find(session: Session, uid: str) -> Series:
+    """The series of that UID, or the only one whose UID ends so.
+
+    Raises:
+        PermanentError: there is none, or more than one.
+    """
+    exact = session.scalars(sa.select(Series).where(Series.series_instance_uid == uid)).all()
+    found = (
+        exact
+        or session.scalars(
+            sa.select(Series).where(Series.series_instance_uid.endswith(uid, autoescape=True)).limit(2)
+        ).all()
+    )
+    if not found:
+        raise PermanentError(f"no series {uid} is known; `harmonode series list` shows what is")
+    if len(found) > 1:
+        raise PermanentError(f"more than one series answers to {uid}: give more of the UID")
+    return found[0]
+
+
+def summary(session: Session, series: Series) -> dict[str, Any]:
+    """One series in a line."""
+    job = session.scalars(sa.select(Job).where(Job.series_id == series.id).order_by(Job.round.desc()).limit(1)).first()
+    working = job is not None and State(series.state) in ACTIVE and job.progress_total
+    return {
+        "series_instance_uid": series.series_instance_uid,
+        "study_instance_uid": series.study_instance_uid,
+        "state": series.state,
+        "state_since": series.state_since.isoformat(),
+        "reason": series.reason,
+        "error_kind": series.error_kind,
+        "instance_count": series.instance_count,
+        "calling_ae_title": series.calling_ae_title,
+        "rule_name": series.rule_name,
+        "progress": f"{job.progress_done} of {job.progress_total}" if job and working else None,
+        "derived_series_uid": job.derived_series_uid if job else None,
+    }
+
+
+def _job(session: Session, job: Job) -> dict[str, Any]:
+    deliveries = session.scalars(sa.select(Delivery).where(Delivery.job_id == job.id)).all()
+    return {
+        "id": job.id,
+        "round": job.round,
+        "rule": f"{job.rule_name} version {job.rule_version}",
+        "plugin": job.plugin,
+        "parameters": job.parameters,
+        "attempt": job.attempt,
+        "derived_series_uid": job.derived_series_uid,
+        "measurement": job.measurement,
+        "verdict": job.verdict,
+        "report": job.report,
+        "deliveries": [
+            {"destination": d.destination, "sent_count": d.sent_count, "confirmed_count": d.confirmed_count}
+            for d in deliveries
+        ],
+    }

@@ -1,0 +1,71 @@
+"""`harmonode serve` and `harmonode worker`: the running node."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from typing import Annotated
+
+import structlog
+import typer
+
+from node.cli.context import settings
+from node.config import Log
+
+
+def register(app: typer.Typer) -> None:
+    app.command("serve", epilog="Example: harmonode --config /etc/harmonode.yaml serve")(serve)
+    app.command("worker", epilog="Example: harmonode worker --id gpu-0")(worker)
+
+
+def serve(ctx: typer.Context) -> None:
+    """Run the node until it is told to stop (Ctrl-C or SIGTERM)."""
+    from node.service import Node
+
+    config = settings(ctx)
+    configure_logging(config.log)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    node = Node(config, ctx.find_root().params.get("config"))
+    node.start()
+    try:
+        stopping.wait()
+    finally:
+        node.stop()
+
+
+def worker(
+    ctx: typer.Context,
+    executor_id: Annotated[str, typer.Option("--id", help="A name that no other worker has.", metavar="NAME")],
+    exit_with_parent: Annotated[
+        bool, typer.Option("--exit-with-parent", help="Exit when standard input closes; for a supervisor.")
+    ] = False,
+) -> None:
+    """Run one worker: it takes jobs from the queue and harmonizes them. `harmonode serve` starts its own."""
+    from node.service import work
+
+    config = settings(ctx)
+    configure_logging(config.log)
+    work(config, executor_id, exit_with_parent=exit_with_parent)
+
+
+def configure_logging(log: Log) -> None:
+    """Everything, the libraries' included, goes to standard error in one format."""
+    level = logging.getLevelNamesMapping()[log.level]
+    logging.basicConfig(level=max(level, logging.WARNING), format="%(levelname)s %(name)s: %(message)s")
+    renderer = structlog.processors.JSONRenderer() if log.format == "json" else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )

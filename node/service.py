@@ -1,0 +1,128 @@
+"""The composition root: builds the stages, wires them to the database and the clock, and keeps the workers alive."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import structlog
+
+import node
+from node import audit, complete, select
+from node.config import Config, CountSource
+from node.derive import derive
+from node.queue import Queue, prepare
+from node.receive import Receiver
+from node.rules import load as rules
+from node.schedule import Clock
+from node.send import confirm, count_instances, send
+from node.store.session import Database, upgrade
+from node.workflow import Steps, run_worker
+
+log = structlog.get_logger(__name__)
+
+SWEEP_S = 1.0
+_RESTART_DELAY_S = 2.0  # a worker that dies at once must not be restarted in a tight loop
+
+
+class Node:
+    """A running node: receiver, sweeps and workers. `config_file` is what the workers read too."""
+
+    def __init__(self, config: Config, config_file: Path | None = None) -> None:
+        self.config = config
+        upgrade(config.url)
+        prepare(config.url)
+        self.database = Database(config.url)
+        self.queue = Queue(self.database)
+        self.receiver = Receiver(config, self.database)
+        self.clock = Clock()
+        self.workers = [Worker(f"worker-{number}", config_file) for number in range(config.process.workers)]
+
+    def start(self) -> None:
+        """Put the shipped rules into a new database, take up what the last run left, then open the port."""
+        with self.database.write() as session:
+            rules.seed(session)
+            audit.record(
+                session,
+                audit.Event.START,
+                f"the node {node.__version__} started",
+                detail={"data_dir": str(self.config.data_dir), "ae_title": self.config.receive.ae_title},
+            )
+        self.receiver.start()
+        self.clock.every(SWEEP_S, "complete and select", self.sweep)
+        self.clock.start()
+        for worker in self.workers:
+            worker.start()
+        log.info("node started", host=self.config.receive.host, port=self.receiver.port, workers=len(self.workers))
+
+    def sweep(self) -> None:
+        """Series that have gone quiet become complete; complete series meet the rules."""
+        complete.sweep(self.config, self.database, self.config.spool_dir, ask_count=self._ask_count)
+        select.sweep(self.config, self.database, self.queue)
+
+    def stop(self) -> None:
+        """Close the port, let the index catch up, stop the workers; an unfinished job resumes at the next start."""
+        self.receiver.stop()
+        self.clock.stop()
+        for worker in self.workers:
+            worker.stop()
+        with self.database.write() as session:
+            audit.record(session, audit.Event.STOP, f"the node {node.__version__} stopped")
+        self.queue.close()
+        self.database.close()
+
+    def _ask_count(self, source: CountSource, study_instance_uid: str, series_instance_uid: str) -> int | None:
+        """How many instances the sender says the series has; None where it does not know the series."""
+        ours = self.config.receive.ae_title
+        return count_instances(source.host, source.port, source.ae_title, ours, study_instance_uid, series_instance_uid)
+
+
+def work(config: Config, executor_id: str, *, exit_with_parent: bool) -> None:
+    """Run one worker until it is stopped."""
+    database = Database(config.url)
+    run_worker(
+        config,
+        database,
+        executor_id,
+        Steps(derive=derive, send=send, confirm=confirm),
+        exit_with_parent=exit_with_parent,
+    )
+
+
+class Worker:
+    """A worker process, started again when it dies. Its standard input is the life line: it exits when we do."""
+
+    def __init__(self, executor_id: str, config_file: Path | None) -> None:
+        self.executor_id = executor_id
+        config = ["--config", str(config_file)] if config_file else []
+        self._command = [sys.executable, "-m", "node.cli", *config, "worker", "--id", executor_id, "--exit-with-parent"]
+        self._stopping = threading.Event()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._supervise, name=executor_id, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        self._stopping.set()
+        if self._process:
+            self._process.terminate()
+            try:
+                self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        self._thread.join(timeout_s)
+
+    def _supervise(self) -> None:
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            with subprocess.Popen(self._command, stdin=subprocess.PIPE) as process:  # noqa: S603 - our own command line
+                self._process = process
+                status = process.wait()
+            if self._stopping.is_set():
+                return
+            log.warning("worker ended, starting it again", worker=self.executor_id, status=status)
+            self._stopping.wait(max(0.0, _RESTART_DELAY_S - (time.monotonic() - started)))
