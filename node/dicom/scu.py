@@ -15,17 +15,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread, uid
-from pydicom.errors import InvalidDicomError
 from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_STORE
-from pynetdicom.dsutils import decode, encode, split_dataset
+from pynetdicom.dsutils import decode, encode
 from pynetdicom.presentation import PresentationContext, build_context
 
 from node.dicom.associations import VERIFICATION, send_at_once
+from node.dicom.outgoing import Outgoing
 from node.dicom.statuses import StoreStatus, store_status
 from node.errors import HarmonodeError, InvalidObject, OperatorError, PermanentError, TransientError
 
@@ -67,33 +66,7 @@ class Peer:
         return f"{self.ae_title}@{self.host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Instance:
-    """A Part 10 file to store: what its file meta information says."""
-
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax_uid: uid.UID
-    offset: int  # where the data set begins
-
-
-def read_instance(path: Path) -> Instance:
-    """What a file's meta information (PS3.10 section 7.1) says.
-
-    Raises:
-        InvalidObject: the file cannot be read, or is no Part 10 file.
-    """
-    try:
-        meta, offset = split_dataset(path)
-        return Instance(
-            path, meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, meta.TransferSyntaxUID, offset
-        )
-    except (OSError, InvalidDicomError, AttributeError, ValueError, EOFError) as error:
-        raise InvalidObject(f"{path} is not a readable DICOM file: {error}") from error
-
-
-def storage_contexts(instances: Iterable[Instance]) -> list[PresentationContext]:
+def storage_contexts(instances: Iterable[Outgoing]) -> list[PresentationContext]:
     """One context for each SOP class and transfer syntax, so that the peer cannot choose one the files are not in.
 
     Uncompressed little endian files are offered in Implicit VR too, which every peer takes (PS3.5 section 10.1).
@@ -213,7 +186,7 @@ class Requestor:
         if status != 0x0000:
             raise OperatorError(f"{self.peer} answers C-ECHO with status 0x{status:04X}")
 
-    def store(self, instance: Instance) -> tuple[StoreStatus, str]:
+    def store(self, instance: Outgoing) -> tuple[StoreStatus, str]:
         """C-STORE, PS3.7 section 9.1.1: the peer's verdict, and its Error Comment (0000,0902).
 
         The data set goes over the wire as it lies in the file, unless the peer takes Implicit VR alone.
@@ -301,13 +274,15 @@ class Requestor:
         return NoResponse(reason)
 
 
-def _data_set(instance: Instance, transfer_syntax: uid.UID) -> bytes:
-    """The data set's bytes in that transfer syntax."""
+def _data_set(instance: Outgoing, transfer_syntax: uid.UID) -> bytes:
+    """The data set's bytes in that transfer syntax.
+
+    Raises:
+        InvalidObject: it cannot be read, or not be written so.
+    """
     try:
         if transfer_syntax == instance.transfer_syntax_uid:
-            with instance.path.open("rb") as file:
-                file.seek(instance.offset)
-                return file.read()
+            return instance.data_set()
         encoded = encode(dcmread(instance.path), transfer_syntax.is_implicit_VR, transfer_syntax.is_little_endian)
     except (OSError, ValueError) as error:
         raise InvalidObject(f"{instance.path}: {error}", sop_instance_uid=instance.sop_instance_uid) from error

@@ -41,7 +41,7 @@ def send(destination: Destination, paths: Sequence[Path], progress: Callable[[in
     except HarmonodeError as error:
         raise ERRORS[error.kind](
             f"destination {destination.name!r}: {error}. "
-            f"It accepted {tally.count} of {tally.total} instances before that. {NEXT[error.kind]}"
+            f"It had accepted {tally.count} of {tally.total} instances by then. {NEXT[error.kind]}"
         ) from error
     return tally.count
 

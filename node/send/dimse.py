@@ -11,6 +11,7 @@ from pydicom import Dataset
 
 from node.config import DimseDestination
 from node.dicom import scu
+from node.dicom.outgoing import Outgoing, examine
 from node.dicom.statuses import StoreStatus
 from node.send.tally import Tally, refusal
 
@@ -29,7 +30,7 @@ def send(destination: DimseDestination, paths: Sequence[Path], tally: Tally) -> 
     An instance whose response does not come is sent once more in a new association: a peer that has it already
     answers the same.
     """
-    instances = [scu.read_instance(path) for path in paths]
+    instances = [examine(path) for path in paths]
     contexts = scu.storage_contexts(instances)
     there = peer(destination)
     with ExitStack() as stack:
@@ -51,7 +52,7 @@ def send(destination: DimseDestination, paths: Sequence[Path], tally: Tally) -> 
             tally.accepted()
 
 
-def _judge(destination: DimseDestination, instance: scu.Instance, status: StoreStatus, comment: str) -> None:
+def _judge(destination: DimseDestination, instance: Outgoing, status: StoreStatus, comment: str) -> None:
     if not status.stored:
         raise refusal(status, instance.sop_instance_uid, comment)
     if status.outcome == "warning":

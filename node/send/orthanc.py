@@ -8,7 +8,7 @@ It is never asked to anonymize or to delete: its `anonymize` deletes the origina
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,7 +19,8 @@ from orthanc_api_client import exceptions as api_errors
 from requests.adapters import HTTPAdapter
 
 from node.config import OrthancDestination
-from node.errors import HarmonodeError, OperatorError, TransientError
+from node.dicom.outgoing import Outgoing, examine
+from node.errors import OperatorError, TransientError
 from node.send.http import http_error, public_url
 from node.send.tally import Tally
 
@@ -65,16 +66,13 @@ class _Client(OrthancApiClient):  # type: ignore[misc] # the package ships no ty
 
 def send(destination: OrthancDestination, paths: Sequence[Path], tally: Tally) -> None:
     """Upload every file, a few at a time; after a failure nothing more is begun."""
+    instances = [examine(path) for path in paths]
     with _client(destination) as client, ThreadPoolExecutor(_THREADS, thread_name_prefix="upload") as pool:
-
-        def upload(path: Path) -> None:
-            _upload(client, path)
-            tally.accepted()
-
-        uploads = [pool.submit(upload, path) for path in paths]
+        uploads = [pool.submit(_upload, client, instance) for instance in instances]
         try:
-            for each in uploads:
-                each.result()
+            for upload in as_completed(uploads):
+                upload.result()
+                tally.accepted()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
@@ -100,16 +98,14 @@ def echo(destination: OrthancDestination) -> str:
     return f"{public_url(destination.url)} answers: Orthanc {system.get('Version', 'of unknown version')}"
 
 
-def _upload(client: _Client, path: Path) -> None:
+def _upload(client: _Client, instance: Outgoing) -> None:
     """POST /instances. HTTP 200 is not enough: a script of the Orthanc's may have filtered the instance out."""
-    try:
-        answer = client.post("instances", data=path.read_bytes()).json()
-    except HarmonodeError as error:
-        raise type(error)(f"{path.name}: {error}") from error
+    answer = client.post("instances", data=instance.path.read_bytes()).json()
     status = answer.get("Status") if isinstance(answer, dict) else None
     if status not in _STORED:
         raise OperatorError(
-            f"{path.name} was not stored: the Orthanc answers {status!r}; look at its filters and scripts"
+            f"SOP Instance UID {instance.sop_instance_uid} was not stored: the Orthanc answers {status!r}; "
+            "look at its filters and scripts"
         )
 
 

@@ -19,7 +19,7 @@ import httpx
 import structlog
 
 from node.config import StowDestination
-from node.dicom.scu import Instance, read_instance
+from node.dicom.outgoing import Outgoing, examine
 from node.dicom.statuses import store_status
 from node.errors import OperatorError, TransientError
 from node.send.http import http_error, public_url
@@ -43,7 +43,7 @@ _WARNING_REASON = "00081196"
 
 def send(destination: StowDestination, paths: Sequence[Path], tally: Tally) -> None:
     """Store every file, some in each request; a request that is too large for the server is halved."""
-    instances = [read_instance(path) for path in paths]
+    instances = [examine(path) for path in paths]
     waiting = deque(instances[start : start + _BATCH] for start in range(0, len(instances), _BATCH))
     with _client(destination) as client:
         while waiting:
@@ -80,7 +80,7 @@ def echo(destination: StowDestination) -> str:
     return f"{public_url(destination.url)} answers QIDO-RS"
 
 
-def _request(batch: Sequence[Instance]) -> dict[str, Any]:
+def _request(batch: Sequence[Outgoing]) -> dict[str, Any]:
     """A multipart/related body, PS3.18 section 8.6.1.2, read from the files as it is sent."""
     boundary = uuid.uuid4().hex
     head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
@@ -106,7 +106,7 @@ def _request(batch: Sequence[Instance]) -> dict[str, Any]:
     }
 
 
-def _judge(destination: StowDestination, batch: Sequence[Instance], response: httpx.Response, tally: Tally) -> None:
+def _judge(destination: StowDestination, batch: Sequence[Outgoing], response: httpx.Response, tally: Tally) -> None:
     """Count what the server says it stored, PS3.18 section 10.5.3: a status of 200 or 202 does not speak for each.
 
     Raises:

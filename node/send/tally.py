@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from node.dicom.statuses import StoreStatus
@@ -22,18 +21,16 @@ NEXT = {
 
 
 class Tally:
-    """How many instances the destination has accepted; each tells the caller. Several threads may count."""
+    """How many instances the destination has accepted; each tells the caller."""
 
     def __init__(self, total: int, progress: Callable[[int], None]) -> None:
         self.total = total
         self.count = 0
         self._progress = progress
-        self._lock = threading.Lock()
 
     def accepted(self, instances: int = 1) -> None:
-        with self._lock:
-            self.count += instances
-            self._progress(self.count)
+        self.count += instances
+        self._progress(self.count)
 
 
 def refusal(status: StoreStatus, sop_instance_uid: str, comment: str = "", *, others: int = 0) -> HarmonodeError:

@@ -8,6 +8,7 @@ from pydicom import dcmread, uid
 
 from node.config import DimseDestination
 from node.dicom import scu
+from node.dicom.outgoing import examine
 from node.errors import OperatorError, PermanentError, TransientError
 from node.send import confirm, count_instances, echo, send
 
@@ -50,8 +51,8 @@ def test_storescp_receives_the_data_set_byte_by_byte(storescp, write_series, pro
     sent = write_series(3)
     assert send(to(storescp.port, storescp.aet, confirm="none"), sent.paths, progress.append) == 3
     assert len(storescp.files) == 3
-    kept = {instance.sop_instance_uid: instance for instance in map(scu.read_instance, storescp.files)}
-    for instance in map(scu.read_instance, sent.paths):
+    kept = {instance.sop_instance_uid: instance for instance in map(examine, storescp.files)}
+    for instance in map(examine, sent.paths):
         there = kept[instance.sop_instance_uid]
         assert there.path.read_bytes()[there.offset :] == instance.path.read_bytes()[instance.offset :]
         assert there.transfer_syntax_uid == instance.transfer_syntax_uid
@@ -62,8 +63,8 @@ def test_compressed_files_keep_their_transfer_syntax(start_storescp, data, progr
     paths = sorted((data / "syntaxes" / "wg04").glob("*"))
     files = [path for path in paths if path.is_file() and not path.name.endswith(".txt")]
     assert send(to(storescp.port, storescp.aet), files, progress.append) == len(files)
-    here = sorted(instance.transfer_syntax_uid for instance in map(scu.read_instance, files))
-    assert sorted(scu.read_instance(path).transfer_syntax_uid for path in storescp.files) == here
+    here = sorted(instance.transfer_syntax_uid for instance in map(examine, files))
+    assert sorted(examine(path).transfer_syntax_uid for path in storescp.files) == here
 
 
 def test_peer_of_implicit_vr_alone_gets_implicit_vr(start_storescp, write_series, progress):
@@ -119,7 +120,7 @@ def test_busy_peer_is_tried_again(start_scp, write_series, progress):
     with (
         scu.associate(
             scu.Peer("SCP", "127.0.0.1", port, "OTHER", 5),
-            scu.storage_contexts(map(scu.read_instance, write_series(1).paths)),
+            scu.storage_contexts(map(examine, write_series(1).paths)),
         ),
         pytest.raises(TransientError, match="limit of associations"),
     ):
@@ -234,6 +235,14 @@ def test_file_that_is_no_dicom_is_refused_before_anything_is_sent(free_port, tmp
         send(to(free_port), [text], progress.append)
 
 
+def test_file_that_is_cut_off_is_refused_before_a_peer_waits_for_the_rest(free_port, write_series, progress):
+    sent = write_series(1)
+    sent.paths[0].write_bytes(sent.paths[0].read_bytes()[:-100])
+    with pytest.raises(PermanentError, match="cut off") as error:
+        send(to(free_port), sent.paths, progress.append)
+    assert sent.instances[0] in str(error.value)
+
+
 def test_no_response_is_lost(start_storescp, write_series, progress):
     """Pynetdicom's own `send_c_store` lost 47 of 35,226 responses to its reactor thread, and waited for each."""
     storescp = start_storescp("--ignore")
@@ -241,6 +250,21 @@ def test_no_response_is_lost(start_storescp, write_series, progress):
     started = time.monotonic()
     assert send(to(storescp.port, storescp.aet, timeout_s=20), paths, progress.append) == 2000
     assert time.monotonic() - started < 20, "a response was lost: a time-out was waited out"
+
+
+def test_reactor_is_held_as_long_as_the_association_stands(storescp, write_series):
+    instances = [examine(path) for path in write_series(2).paths]
+    there = scu.Peer(storescp.aet, "127.0.0.1", storescp.port, "NODE", 5)
+    with scu.associate(there, [*scu.storage_contexts(instances), *scu.ECHO_CONTEXTS]) as requestor:
+        association = requestor._association
+        for instance in instances:
+            requestor.echo()
+            assert requestor.store(instance)[0].stored
+            assert not association._reactor_checkpoint.is_set()
+            assert association._is_paused
+            assert association.is_alive()
+    assert association.is_released
+    assert not association.is_alive()
 
 
 def test_threads_and_sockets_are_given_back(orthanc, start_storescp, write_series, progress):
