@@ -18,11 +18,12 @@ from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import BaseTag
+from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 Elements = dict[int, bytes]
 
-_LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})  # 32-bit lengths
 _PADDED_BY_NULL = frozenset({"OB", "UI", "UN"})
+_KNOWN = EXPLICIT_VR_LENGTH_16 | EXPLICIT_VR_LENGTH_32
 _NUMBERS = {"US": "<H", "SS": "<h", "UL": "<L"}
 _WORD_BYTES = {"AT": 2, "OW": 2, "SS": 2, "US": 2, "FL": 4, "OF": 4, "OL": 4, "SL": 4, "UL": 4}
 _WORD_BYTES |= {"FD": 8, "OD": 8, "OV": 8, "SV": 8, "UV": 8}
@@ -63,6 +64,9 @@ def copied(
         keeps: of a tag, whether it is copied.
         keeps_inside: the same in items of sequences, at any depth.
         vr_of_us_or_ss: "SS" where Pixel Representation (0028,0103) is 1, else "US"; an implicit source doesn't tell.
+
+    Raises:
+        ValueError: an element has a VR that PS3.5 doesn't know, so that nobody could read the copy; names the tag.
     """
     elements: Elements = {}
     for tag in source.keys():  # noqa: SIM118  a Dataset iterates over elements, and would decode them
@@ -120,10 +124,14 @@ def _known(keyword: str) -> tuple[int, str]:
 def _element(tag: int, vr: str, value: bytes) -> bytes:
     if len(value) % 2:
         value += b"\0" if vr in _PADDED_BY_NULL else b" "
-    if vr not in _LONG and len(value) > 0xFFFF:
+    if vr not in EXPLICIT_VR_LENGTH_32 and len(value) > 0xFFFF:
         vr = "UN"  # PS3.5 section 6.2.2, note 4
     head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode("ascii"))
-    return head + (struct.pack("<HL", 0, len(value)) if vr in _LONG else struct.pack("<H", len(value))) + value
+    return (
+        head
+        + (struct.pack("<HL", 0, len(value)) if vr in EXPLICIT_VR_LENGTH_32 else struct.pack("<H", len(value)))
+        + value
+    )
 
 
 def _sequence(tag: int, items: Iterable[Elements]) -> bytes:
@@ -134,6 +142,8 @@ def _sequence(tag: int, items: Iterable[Elements]) -> bytes:
 def _vr(element: RawDataElement | DataElement, tag: BaseTag, vr_of_us_or_ss: str) -> str:
     """The VR to write: an implicit source has none, and UN may stand for one that the dictionary knows."""
     if element.VR is not None and element.VR != "UN":
+        if element.VR not in _KNOWN:
+            raise ValueError(f"{tag} has the VR {element.VR!r}, which does not exist")
         return str(element.VR)
     if tag.is_private:
         return "LO" if tag.is_private_creator else "UN"

@@ -345,14 +345,15 @@ def test_laterality_is_unknown_unless_the_body_part_has_no_sides(
     assert judge("dciodvfy", [path]) == []
 
 
-def test_a_malformed_sequence_stops_the_series_with_its_uid(workshop: Any) -> None:
+def test_an_element_that_nobody_could_read_stops_the_series_with_its_uid(workshop: Any) -> None:
     def sequence(source: Dataset) -> None:
-        source.add_new(0x00081140, "OB", b"\xfe\xff\x00\xe0\x08\x00\x00\x00\x08\x00\x50\x11ZZ\xff\xff")  # no such VR
+        source.add_new(0x00081140, "OB", b"\xfe\xff\x00\xe0\x08\x00\x00\x00\x08\x00\x50\x11ZZ\xff\xff")
 
     paths = workshop.source(sequence)
     loaded = load_volume(paths)
     paths[0].write_bytes(paths[0].read_bytes().replace(b"\x08\x00\x40\x11OB", b"\x08\x00\x40\x11SQ"))
-    with pytest.raises(PermanentError, match=r"header of instance 1\.2\.826\.0\.1\.1 cannot be copied.*stopped"):
+    reason = r"header of instance 1\.2\.826\.0\.1\.1 cannot be copied: \(0008,1150\) has the VR 'ZZ'.*stopped"
+    with pytest.raises(PermanentError, match=reason):
         workshop.derive([], loaded=loaded)
 
 
