@@ -33,7 +33,7 @@ import node.plugin
 from node import audit, errors
 from node.config import Config, FolderDestination, Process, Retry
 from node.dicom.uids import derived_instance_uid
-from node.journey import State
+from node.journey import WORKING, State
 from node.plugin import Measurement, Method, Quantity, Report, Verdict
 from node.queue import Queue
 from node.store.session import Database, upgrade
@@ -42,6 +42,7 @@ from node.workflow import Steps, run_worker
 from node.workflow.worker import Worker
 
 SHAPE = (8, 8)
+WHOLE = ["queued", "measuring", "harmonizing", "checking", "deriving", "sending", "confirming", "done"]
 AT_REST = {State.DONE, State.FAILED, State.WAITING, State.REFUSED, State.CANCELLED, State.RECEIVING}
 
 
@@ -122,7 +123,7 @@ def steps(folder: Path) -> Steps:
             if only is None or uid in only:
                 derived = derived_instance_uid(uid, method.name, method.version, method.fingerprint)
                 path = into / f"{index:04}.dcm"
-                path.write_bytes(f"{derived} {made_at.isoformat()} ".encode() + harmonized[index].tobytes())
+                path.write_bytes(f"{derived} {uid} {made_at.isoformat()} ".encode() + harmonized[index].tobytes())
                 made.append(_Derived(uid, derived, path, hashlib.sha256(path.read_bytes()).hexdigest()))
         _reach(folder, "deriving")
         return made
@@ -141,7 +142,7 @@ def steps(folder: Path) -> Steps:
         if (folder / "unasked").exists():
             return None
         lost = folder / "short"
-        return len(list(destination.path.iterdir())) - (int(lost.read_text()) if lost.exists() else 0)
+        return len(_held(destination.path, study_uid)) - (int(lost.read_text()) if lost.exists() else 0)
 
     return Steps(derive=derive, send=send, confirm=confirm)
 
@@ -152,6 +153,12 @@ class _Derived:
     sop_instance_uid: str
     path: Path
     sha256: str
+
+
+def _held(destination: Path, series_uid: str) -> set[str]:
+    """The derived instances there of the source series, whose UID is its study's too."""
+    files = destination.iterdir() if destination.exists() else ()
+    return {path.name for path in files if path.read_bytes().split()[1].startswith(f"{series_uid}.".encode())}
 
 
 def _reach(folder: Path, step: str) -> None:
@@ -201,7 +208,7 @@ class Workshop:
         uid = f"1.2.{uuid4().int >> 40}"
         with self.database.write() as session:
             series = Series(
-                study_instance_uid="1.1", series_instance_uid=uid, state=str(State.COMPLETE), state_since=now,
+                study_instance_uid=uid, series_instance_uid=uid, state=str(State.COMPLETE), state_since=now,
                 first_arrival_at=now, last_arrival_at=now, calling_ae_title="CT", called_ae_title="NODE",
                 address="127.0.0.1", instance_count=count, facts={"number_of_slices": count},
             )  # fmt: skip
@@ -270,10 +277,11 @@ class Workshop:
             query = sa.select(AuditRecord).where(AuditRecord.series_instance_uid == uid).order_by(AuditRecord.seq)
             return [row for row in session.scalars(query) if event is None or row.event == event]
 
-    def held(self, destination: str = "pacs") -> set[str]:
-        """The SOP Instance UIDs that a destination got."""
-        folder = self.folder / destination
-        return {path.name for path in folder.iterdir()} if folder.exists() else set()
+    def held(self, series_id: int, destination: str = "pacs") -> set[str]:
+        """The SOP Instance UIDs that a destination got for a series."""
+        with self.database.read() as session:
+            uid = session.get_one(Series, series_id).series_instance_uid
+        return _held(self.folder / destination, uid)
 
     def derived(self, series_id: int) -> set[str]:
         with self.database.read() as session:
@@ -295,6 +303,10 @@ class Workshop:
 
     def forget(self, name: str) -> None:
         (self.folder / name).unlink()
+
+    def forget_all(self) -> None:
+        for name in ("short", "unasked", *(f"fail-{state}" for state in WORKING)):
+            (self.folder / name).unlink(missing_ok=True)
 
     def reached(self, step: str, timeout_s: float = 25.0) -> None:
         """Wait until a worker stands in the step."""

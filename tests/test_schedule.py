@@ -1,0 +1,75 @@
+"""The clock calls sweeps, whatever they do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from node.schedule import Clock
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    opened = Clock()
+    opened.start()
+    yield opened
+    opened.stop()
+
+
+def test_a_sweep_runs_at_once_and_again(clock: Clock):
+    turns = threading.Semaphore(0)
+    clock.every(0.05, "count", turns.release)
+    began = time.monotonic()
+    for _ in range(3):
+        assert turns.acquire(timeout=5)
+    assert time.monotonic() - began < 2
+
+
+def test_a_sweep_that_fails_is_logged_and_runs_again(clock: Clock, capsys: pytest.CaptureFixture[str]):
+    turns = threading.Semaphore(0)
+
+    def fail() -> None:
+        turns.release()
+        raise RuntimeError("the database is gone")
+
+    clock.every(0.05, "complete", fail)
+    for _ in range(3):
+        assert turns.acquire(timeout=5)
+    logged = capsys.readouterr().out
+    assert "a sweep failed and runs again at its next turn" in logged
+    assert "the database is gone" in logged
+
+
+def test_a_slow_sweep_never_runs_twice_at_a_time(clock: Clock):
+    running, most, turns = 0, 0, threading.Semaphore(0)
+
+    def slow() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        time.sleep(0.12)
+        running -= 1
+        turns.release()
+
+    clock.every(0.02, "slow", slow)
+    for _ in range(3):
+        assert turns.acquire(timeout=5)
+    assert most == 1
+
+
+def test_stopping_waits_for_the_sweep_that_runs():
+    clock, began, ended = Clock(), threading.Event(), threading.Event()
+
+    def slow() -> None:
+        began.set()
+        time.sleep(0.2)
+        ended.set()
+
+    clock.every(60, "slow", slow)
+    clock.start()
+    assert began.wait(5)
+    clock.stop()
+    assert ended.is_set()

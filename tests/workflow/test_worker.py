@@ -1,0 +1,120 @@
+"""Workers that die, hang or are told to stop: another finishes their work, once."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from workshop import WHOLE, Workshop, worker
+
+from node.audit import Event
+from node.errors import ConfigError
+from node.journey import State
+from node.store.tables import Job, Series
+from node.workflow import retry
+
+
+def test_a_higher_priority_goes_first(workshop: Workshop):
+    last, first = workshop.series(1, priority=0), workshop.series(1, priority=5)
+    with worker(workshop):
+        workshop.wait(last)
+        assert workshop.job(first).finished_at < workshop.job(last).started_at
+
+
+def test_a_job_that_costs_three_workers_is_stopped(workshop: Workshop):
+    row = workshop.series(4)
+    with workshop.database.write() as session:
+        session.get_one(Series, row).state = "harmonizing"
+        job = session.get_one(Job, workshop.job(row).id)
+        job.executor_id, job.takeovers = "worker-7", 2
+    with worker(workshop):
+        series = workshop.wait(row)
+        assert series.state == "failed"
+        assert "worker worker-7 was lost while the series was harmonizing, the 3rd one" in series.reason
+        with workshop.database.write() as session:
+            retry(session, workshop.queue, session.get_one(Series, row), "ann")
+        assert workshop.wait(row, State.DONE).state == "done"
+
+
+@pytest.mark.parametrize("steps", [("measuring", "harmonizing"), ("checking", "deriving"), ("sending", "confirming")])
+def test_a_worker_killed_in_a_step_is_followed_by_one_that_finishes_once(workshop: Workshop, steps: tuple[str, str]):
+    for step in steps:
+        workshop.tell(f"block-{step}")
+    row = workshop.series(4)
+    for step in steps:
+        killed = workshop.start()
+        workshop.reached(step)
+        killed.kill()
+        killed.wait()
+        workshop.forget(f"block-{step}")
+    with worker(workshop):
+        assert workshop.wait(row).state == "done"
+    assert workshop.moves(row) == WHOLE
+    assert len(workshop.held(row)) == 4
+    assert workshop.held(row) == workshop.derived(row)
+    taken_up = workshop.records(row, Event.RETRY)
+    assert [one.detail["state"] for one in taken_up] == list(steps)
+    assert workshop.job(row).takeovers == 2
+
+
+def test_another_worker_takes_over_when_the_lease_lapses(workshop: Workshop):
+    workshop.tell("block-checking")
+    row = workshop.series(2)
+    killed = workshop.start("worker-0", lease_s=1)
+    workshop.reached("checking")
+    killed.kill()
+    killed.wait()
+    workshop.forget("block-checking")
+    with worker(workshop, "worker-1", lease_s=1):
+        assert workshop.wait(row).state == "done"
+    assert workshop.job(row).executor_id == "worker-1"
+    assert workshop.moves(row) == WHOLE
+
+
+@pytest.mark.parametrize("how", ["parent", "signal"])
+def test_a_worker_that_is_told_to_stop_does_not_count_as_lost(workshop: Workshop, how: str):
+    workshop.tell("block-harmonizing")
+    row = workshop.series(2)
+    process = workshop.start()
+    workshop.reached("harmonizing")
+    process.stdin.close() if how == "parent" else process.terminate()
+    assert process.wait(10) == 0
+    workshop.forget("block-harmonizing")
+    with worker(workshop):
+        assert workshop.wait(row).state == "done"
+    assert workshop.job(row).takeovers == 0
+
+
+def test_a_step_that_hangs_is_stopped_with_its_worker(workshop: Workshop):
+    workshop.tell("block-harmonizing")
+    row = workshop.series(2)
+    process = workshop.start(step_timeout_s=0.5)
+    series = workshop.wait(row)
+    assert (series.state, series.reason) == ("failed", "harmonizing took longer than 0.5 s and was stopped")
+    assert process.wait(10) == 75
+    workshop.forget("block-harmonizing")
+    with worker(workshop):
+        assert workshop.wait(workshop.series(1)).state == "done"
+    assert workshop.wait(row).state == "failed"
+
+
+def test_a_worker_waits_for_another_of_its_name(workshop: Workshop):
+    workshop.tell("block-harmonizing")
+    row = workshop.series(2)
+    first = workshop.start()
+    workshop.reached("harmonizing")
+    workshop.forget("block-harmonizing")
+    killer = threading.Timer(1.0, first.kill)
+    killer.start()
+    began = time.monotonic()
+    with worker(workshop):
+        assert time.monotonic() - began > 0.9, "it takes nothing while the other lives"
+        assert workshop.wait(row).state == "done"
+    killer.join()
+    first.wait()
+
+
+def test_a_worker_must_have_a_name_that_a_file_can_have(workshop: Workshop):
+    with pytest.raises(ConfigError, match=r"cannot be called '\.\./x'"), worker(workshop, "../x"):
+        pass
