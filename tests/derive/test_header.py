@@ -7,13 +7,20 @@ from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from node import __version__
+from node.config import Derive
+from node.derive.header import header
+from node.derive.making import making
+from node.derive.pixels import Representation
+from node.dicom.headers import read_header
 from node.dicom.uids import derived_instance_uid, derived_series_uid, is_own_device, is_valid
 from node.dicom.volume import load_volume
 from node.errors import PermanentError
 from node.plugin import Measurement, Method, Quantity
+
+METHOD = Method("sharpener", "2", "Made sharper.", "ab" * 32)
 
 
 def test_it_is_a_derived_ct_image_of_a_new_series_in_the_same_study(workshop: Any) -> None:
@@ -302,6 +309,32 @@ def test_lossy_stays_lossy(workshop: Any) -> None:
     assert derived.LossyImageCompression == "01"
     assert (derived.LossyImageCompressionRatio, derived.LossyImageCompressionMethod) == (12, "ISO_15444_1")
     assert "LossyImageCompression" not in workshop.one()
+
+
+@pytest.mark.parametrize(
+    ("syntax", "flag", "made"),
+    [
+        ("50", None, b"01"),  # JPEG Baseline is lossy whatever is said
+        ("51", "00", b"01"),
+        ("91", None, b"01"),  # JPEG 2000 may be
+        ("91", "00", b"00"),
+        ("81", "01", b"01"),
+        ("70", None, None),
+        ("90", "00", b"00"),
+    ],
+)
+def test_lossiness_follows_from_the_syntax_where_the_flag_is_missing(
+    workshop: Any, made_at: datetime, syntax: str, flag: str | None, made: bytes | None
+) -> None:
+    def flagged(source: Dataset) -> None:
+        if flag:
+            source.LossyImageCompression = flag
+
+    source = read_header(workshop.source(flagged)[0])
+    source.file_meta.TransferSyntaxUID = UID(f"1.2.840.10008.1.2.4.{syntax}")
+    elements = header(source, making(METHOD, Measurement(), Derive(), made_at), Representation(0, None))
+    element = elements.get(0x00282110)
+    assert (element and element[8:]) == made
 
 
 def test_burned_in_text_is_not_denied(workshop: Any) -> None:

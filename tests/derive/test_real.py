@@ -11,6 +11,8 @@ import pytest
 from pydicom import dcmread
 
 from node.dicom.codecs import CodecMissing
+from node.dicom.facts import series_facts
+from node.dicom.headers import read_header
 from node.dicom.volume import load_volume
 from node.plugin import Method
 
@@ -84,3 +86,26 @@ def test_lossless_syntaxes_of_one_image_make_one_object(data: Path, workshop: An
     names += ["RLELossless-1.2.840.10008.1.2.5", "JPEGProcess14SV1-1.2.840.10008.1.2.4.70"]
     made = {workshop.derive([folder / f"{name}.dcm"])[0].sha256 for name in names}
     assert len(made) == 1
+
+
+def test_an_error_of_the_source_is_mended_or_stays_and_none_is_added(data: Path, workshop: Any, judge: Judge) -> None:
+    sources = sorted((data / "syntaxes/wg04").glob("CT*"))
+    sources += [data / "chest/lidc-0002-incomplete/000.dcm", data / "phantom/head-tilted-uneven/000.dcm"]
+    mended = 0
+    for source in sources:
+        before = judge("dciodvfy", [source])
+        [derived] = workshop.derive([source], method=BOTH, keep_private_tags=True)
+        after = judge("dciodvfy", [derived.path])
+        # The one that stays cannot be mended without inventing how the patient was de-identified.
+        assert [line for line in after if "<DeidentificationMethod>" not in line] == []
+        assert set(after) <= set(before)
+        mended += len(before) - len(after)
+    assert mended > 5
+
+
+def test_our_own_output_is_never_a_candidate(chest: dict[str, list[Path]], workshop: Any) -> None:
+    derived = workshop.derive(chest["b70f"][:3])
+    facts = series_facts([read_header(one.path) for one in derived], "PACS", "HARMONODE", lambda _: False)
+    assert len(facts.never) >= 2
+    assert any("Device UID" in reason for reason in facts.never)
+    assert facts.malformed == ()
