@@ -17,6 +17,7 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE, DimseServiceType
 from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.transport import AssociationSocket
 
 _Message = tuple[None, None] | tuple[int, DimseServiceType]
 
@@ -55,6 +56,22 @@ class DataSetStream(io.BytesIO):
     def write(self, data: bytes) -> int:  # type: ignore[override]
         self.sink.write(data)
         return len(data)
+
+
+def read_in_large_pieces(transport: AssociationSocket, max_pdu_bytes: int) -> None:
+    """Replace the transport's `recv`, which reads 4096 bytes at a time and as many as a peer cares to announce."""
+
+    def recv(nr_bytes: int) -> bytearray:
+        if nr_bytes > max_pdu_bytes:
+            raise OSError(f"a PDU of {nr_bytes} bytes is announced, at most {max_pdu_bytes} are taken")
+        connection = transport.socket
+        data, have = bytearray(nr_bytes), 0
+        with memoryview(data) as view:
+            while connection is not None and have < nr_bytes and (count := connection.recv_into(view[have:])):
+                have += count
+        return data[:have] if have < nr_bytes else data
+
+    transport.recv = recv  # type: ignore[method-assign]
 
 
 class StreamingDIMSE(DIMSEServiceProvider):

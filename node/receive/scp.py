@@ -15,7 +15,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from node.config import Config, Receive
 from node.dicom.associations import send_at_once, storage_contexts
 from node.dicom.part10 import FileMeta
-from node.dicom.streaming import StreamingDIMSE
+from node.dicom.streaming import StreamingDIMSE, read_in_large_pieces
 from node.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.receive.index import Indexer, Reconciled, Refusal, reconcile
 from node.receive.intake import Intake, Outcome, Status
@@ -26,6 +26,7 @@ _log = structlog.get_logger(__name__)
 
 _ACSE_TIMEOUT_S = 30.0
 _UNLIMITED = 1 << 20
+_MAX_REQUEST_BYTES = 1 << 20  # 128 presentation contexts with every transfer syntax need a fifth of it
 _LEAVE_S = 5.0  # how long a stopping node waits for the object that is being stored
 
 
@@ -156,6 +157,7 @@ class Receiver:
         if transport is not None and transport.socket is not None:
             # pynetdicom reads without a time-out: a peer that loses power inside a PDU would hold its thread for ever.
             transport.socket.settimeout(self._settings.idle_timeout_s)
+            read_in_large_pieces(transport, max(self._settings.max_pdu_bytes, _MAX_REQUEST_BYTES))
         association.dimse = StreamingDIMSE(association, self._open_sink)
 
     def _on_request(self, event: evt.Event) -> None:

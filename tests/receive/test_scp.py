@@ -429,3 +429,30 @@ def test_who_brought_it_is_in_the_file_and_in_the_row(start_receiver, store, sli
     assert (instance.calling_ae_title, series.calling_ae_title) == ("CT1", "CT1")
     assert (series.called_ae_title, series.address) == ("HARMONODE", "127.0.0.1")
     assert series.series_instance_uid not in str(receiver.spool.root / instance.path)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\x01\x00\x00\x00\x01\x00half a request",  # then nothing: the peer has lost power
+        b"\x01\x00\xff\xff\xff\xffa request of four gigabytes",
+    ],
+)
+def test_a_peer_that_stalls_is_let_go(start_receiver, sent):
+    receiver = start_receiver(idle_timeout_s=0.5)
+    with socket.create_connection(("127.0.0.1", receiver.port), timeout=10) as peer:
+        peer.sendall(sent)
+        start = time.monotonic()
+        with contextlib.suppress(ConnectionResetError):
+            while peer.recv(1000):
+                pass
+        assert time.monotonic() - start < 5
+
+
+def test_an_idle_association_is_ended(start_receiver, associate, wait):
+    receiver = start_receiver(idle_timeout_s=0.5)
+    with associate(receiver) as association:
+        association.let_go()
+        wait(lambda: not association.is_established, "aborted by the node")
+    assert association.is_aborted
