@@ -82,10 +82,12 @@ def _read(path: Path, *, pixels: bool) -> Dataset:
     with path.open("rb") as file:
         try:
             return _parse(file, pixels=pixels)
-        except (InvalidObject, OSError):
+        except InvalidObject:
             raise
         except Exception as error:  # a malformed file makes pydicom raise nearly anything
-            raise InvalidObject(f"{path.name} is no readable DICOM file: {error or type(error).__name__}") from error
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's, not pydicom's over a malformed sequence
+            raise InvalidObject(f"{path.name} is no readable DICOM file: {error}") from error
 
 
 def _parse(file: BinaryIO, *, pixels: bool) -> Dataset:
@@ -100,14 +102,15 @@ def _parse(file: BinaryIO, *, pixels: bool) -> Dataset:
 
     try:
         header = read_partial(stream, stop_when=met)
-    except EOFError:
-        header = None
+    except Exception as error:  # as in `_read`
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = f"the data set cannot be read beyond {BaseTag(last.tag)}: {error}"
+        raise InvalidObject(reason, sop_instance_uid=_uid_before(stream, last)) from error
     header_ended = last.tag in _PIXELS and not pixels
-    if header is None or (not header_ended and _is_cut_off(header, last, size, pixels=pixels)):
-        raise InvalidObject(
-            f"the data set is cut off in {BaseTag(last.tag)}, after {size} bytes",
-            sop_instance_uid=_uid_before(stream, last),
-        )
+    if not header_ended and _is_cut_off(header, last, size, pixels=pixels):
+        reason = f"the data set is cut off in {BaseTag(last.tag)}, after {size} bytes"
+        raise InvalidObject(reason, sop_instance_uid=_uid_before(stream, last))
     header.file_meta.TransferSyntaxUID = syntax
     if header_ended and last.tag == _PIXEL_DATA:
         header.harmonode_pixel_data = _pixel_data_at(stream, last, size)
@@ -123,8 +126,12 @@ def _is_cut_off(header: Dataset, last: _Last, size: int, *, pixels: bool) -> boo
 
 
 def _uid_before(stream: BinaryIO, last: _Last) -> str | None:
+    """SOP Instance UID of a data set that can be read up to `last`; None where even that fails."""
     stream.seek(0)
-    header = read_partial(stream, stop_when=lambda tag, _vr, _length: tag >= last.tag)
+    try:
+        header = read_partial(stream, stop_when=lambda tag, _vr, _length: tag >= last.tag)
+    except Exception:  # noqa: BLE001 - it is malformed, and that is told already
+        return None
     return uid_of(header) or _media_uid(header.file_meta)
 
 
