@@ -67,8 +67,5 @@ def _mean_blocks(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _fill_slices(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Fill what no path in the slice leads out of; the image's border counts as outside unless it is body."""
-    filled = np.empty_like(mask)
-    for index, flat in enumerate(mask):
-        filled[index] = ndimage.binary_fill_holes(flat)
-    return filled
+    """Fill what no path in the slice leads out of."""
+    return np.stack([ndimage.binary_fill_holes(flat) for flat in mask])

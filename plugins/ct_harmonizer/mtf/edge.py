@@ -41,11 +41,10 @@ class Profile:
     total_hu: NDArray[np.float64]  # (arc, bin)
     pixels: NDArray[np.float64]  # (arc, bin)
 
-    def mean(self, weights: NDArray[np.float64] | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Pooled edge spread function in HU and pixels per bin, each arc counted as often as its weight says."""
-        times = np.ones(len(self.pixels)) if weights is None else weights
-        pixels = times @ self.pixels
-        return times @ self.total_hu / np.maximum(pixels, 1e-9), pixels
+    def mean(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Pooled edge spread function in HU, and pixels per bin."""
+        pixels = self.pixels.sum(axis=0)
+        return self.total_hu.sum(axis=0) / np.maximum(pixels, 1), pixels
 
 
 def gather(
@@ -225,6 +224,28 @@ def align(samples: Samples, rounds: int = 4) -> tuple[Samples, NDArray[np.bool_]
     # The pooled edge keeps its place: all arcs together must not creep.
     settled = (np.abs(shifts) < _SHIFT_MOST_MM).all(axis=1)
     return Samples(samples.arc, samples.along, moved, samples.hu, samples.count), settled, jitter_mm
+
+
+def bare(samples: Samples) -> NDArray[np.bool_]:
+    """Which arcs have the least before the skin: not the cloth, foam or hair that lies closer than the blur can part.
+
+    What lies before the skin is the integral of (HU + 1000) over the last 5 mm of air. The arcs of the lowest cluster
+    are kept, within three deviations of its left flank, which nothing but noise makes.
+    """
+    near = (samples.depth_mm > -5.0) & (samples.depth_mm < 0.0)
+    pixels = np.bincount(samples.arc[near], minlength=samples.count)
+    before = np.bincount(samples.arc[near], samples.hu[near] + 1000.0, samples.count) / np.maximum(pixels, 1)
+    ordered = np.sort(before)
+    wide = max(round(0.15 * samples.count), 5)
+    if samples.count < 2 * wide:
+        return np.ones(samples.count, bool)
+    widths = ordered[wide:] - ordered[:-wide]
+    first = int(np.argmax(widths <= 4 * widths.min()))  # the lowest cluster, though a higher one may be denser
+    while (ahead := int(np.argmin(widths[first : first + wide]))) > 0:
+        first += ahead
+    mode = float(np.median(ordered[first : first + wide + 1]))
+    flank = 1.48 * float(np.median(mode - ordered[ordered < mode])) if (ordered < mode).any() else 0.0
+    return np.abs(before - mode) <= 3 * flank + 2.0
 
 
 def select(samples: Samples, keep: NDArray[np.bool_]) -> Samples:

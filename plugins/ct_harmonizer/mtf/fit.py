@@ -1,18 +1,20 @@
-"""From a pooled edge spread function to the MTF, with the second edge of skin over fat taken into account.
+"""From a pooled edge spread function to the MTF, with skin over fat, and a cloth over skin, taken into account.
 
 The edge is modelled as
 
-    ESF(x) = A + H [ S(x - x0) - a S_t(x - x0 - t) ],    S(x) = integral MTF(f) P(f) sin(2 pi f x) / (pi f) df
+    ESF(x) = A + H [ S(x - x0) - a S_t(x - x0 - t) + b L_c(x - x0 + c) ],    S(x) = integral MTF(f) P(f) sin(2 pi f x) / (pi f) df
 
-with S_t blurred further by the spread of skin thickness, P(f) what pooling adds: bin width, alignment jitter and the slant of the skin
-through the slice. MTF is a cubic spline; given (x0, t, a) the model is linear in A and H MTF, so only three numbers are sought by
-iteration. A symmetric point spread leaves no phase, so the phase of the edge alone tells skin from blur: the air side decides.
+with S_t blurred further by the spread of skin thickness, L_c = S' blurred by the thickness of a cloth c before the skin (b = 0 where the
+edge shows none), P(f) what pooling adds: bin width, alignment jitter and the slant of the skin through the slice. A symmetric point
+spread leaves no phase, so the phase of the edge alone tells skin and cloth from blur: the air side decides.
+
+MTF(f) = (1 + p (f/f50)^2) exp(-g (f/f50)^n), g = ln 2(1 + p), plus a cubic spline of small values. Given x0, t, a, b, c, f50, n and p, the
+model is linear in A, H and H times the spline: those are solved for, and only the others are sought by iteration.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +23,29 @@ from scipy import interpolate, optimize, special
 from plugins.ct_harmonizer.mtf.curve import FREQUENCY_PER_MM
 from plugins.ct_harmonizer.mtf.edge import BIN_MM, CENTRES_MM
 
-KNOTS_PER_MM: NDArray[np.float64] = np.concatenate([np.arange(0.0, 0.8, 0.1), np.arange(0.8, 2.01, 0.15)])
-_FINE_PER_MM: NDArray[np.float64] = (np.arange(500) + 0.5) * 0.004
-_GRID_MM = 0.01
-_REACH_MM = 20.0
+_STEP_PER_MM = 0.01
+_FINE_PER_MM: NDArray[np.float64] = (np.arange(200) + 0.5) * _STEP_PER_MM
+_TURNS: NDArray[np.float64] = 2 * np.pi * _FINE_PER_MM
+_KNOTS_PER_MM: NDArray[np.float64] = np.arange(1, 21) * 0.1  # of the spline, which is 0 at frequency 0
 
 _SKIN_MM, _SKIN_SPREAD_MM = 1.8, 0.5  # dermis and epidermis of the trunk; prior mean and deviation
 _SKIN_VARIES_MM = 0.3  # within one body
 _FAT_STEP, _FAT_STEP_SPREAD = 0.12, 0.08  # (skin - fat) / (skin - air): 0.16 over fat, 0 over muscle
-_SMOOTH = 0.06  # deviation of the second difference between knots
+_CLOTH_MM, _CLOTH_SPREAD_MM = 1.3, 0.6  # how far before the skin a cloth's middle lies
+_CLOTH_VARIES_MM = 0.3
+_CLOTH_GAIN = 30.0  # fall of the misfit (a chi-square) that makes a cloth certain
+_CLOTH_LEAST_MM = 0.06  # under it, what looks like a cloth is misfit
+_FREE, _SMOOTH = 0.05, 0.05  # deviation of the spline's values, and of their second differences between knots
 _AIR_FLOOR_HU, _TISSUE_FLOOR_HU = 2.0, 8.0  # what the model leaves out, as a deviation beside noise
 _DEEPEST_MM = 3.5  # behind it, other tissue begins
+
+# Of x0, t, a, f50, n, p and, with a cloth, b, c:
+_LOWEST = np.array((-3.0, 0.5, -0.05, 0.1, 1.0, 0.0, 0.0, 0.4))
+_HIGHEST = np.array((3.0, 4.0, 0.4, 1.8, 9.0, 4.0, 1.0, 3.0))
+_SCALE = np.array((0.1, 0.3, 0.05, 0.05, 0.5, 0.2, 0.05, 0.3))
+_PRIOR_MEAN = np.array((0.0, _SKIN_MM, _FAT_STEP, 0.5, 2.5, 0.0, 0.0, _CLOTH_MM))
+_PRIOR_SPREAD = np.array((10.0, _SKIN_SPREAD_MM, _FAT_STEP_SPREAD, 10.0, 4.0, 2.0, 10.0, _CLOTH_SPREAD_MM))
+_ORIGIN, _SKIN, _FAT, _F50, _POWER, _LIFT, _CLOTH, _BEFORE = range(8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,138 +70,167 @@ class EdgeFit:
 
     mtf: NDArray[np.float64]  # at FREQUENCY_PER_MM, 1 at zero
     esf_hu: NDArray[np.float64]  # at CENTRES_MM
-    origin_mm: float  # x0: where the skin begins
-    skin_mm: float  # t
-    fat_step: float  # a
-    air_hu: float
+    parameters: NDArray[np.float64]  # x0, t, a, f50, n, p and, with a cloth, b and c
+    linear: NDArray[np.float64]  # A, H, and H times the spline at each knot
+    pooled_hu: NDArray[np.float64]  # the edge that was fitted
+    misfit: float  # sum of squares of weighted residuals and penalties
     residual_hu: float  # root mean square over the bins used
+
+    @property
+    def skin_mm(self) -> float:
+        return float(self.parameters[_SKIN])
+
+    @property
+    def cloth_mm(self) -> float:
+        """Thickness of a cloth as if it were as dense as skin, 0 without one."""
+        return float(self.parameters[_CLOTH]) if self.parameters.size > _CLOTH else 0.0
 
 
 class EdgeModel:
-    """The model for one blur; `fit` may be called for many edges (the bootstrap does)."""
+    """The model for one blur."""
 
     def __init__(self, blur: Blur) -> None:
-        self._thin = _basis(blur, 0.0)
-        self._thick = _basis(blur, _SKIN_VARIES_MM)
-        self._splines = _splines(FREQUENCY_PER_MM)
+        f = _FINE_PER_MM
+        slant = np.mean([np.sinc(f * run) for run in blur.slants_mm], axis=0)
+        jitter = np.exp(-2 * (np.pi * f * blur.jitter_mm) ** 2)
+        self._pooling = np.sinc(f * BIN_MM) * jitter * slant * _STEP_PER_MM
 
     def fit(
-        self,
-        esf_hu: NDArray[np.float64],
-        error_hu: NDArray[np.float64],
-        start: tuple[float, float, float] | None = None,
-        clip: Clip | None = None,
+        self, esf_hu: NDArray[np.float64], error_hu: NDArray[np.float64], clip: Clip | None = None
     ) -> EdgeFit:
-        """Fit an edge over CENTRES_MM in HU; `error_hu` is the standard error of each bin (infinite: not known)."""
-        used = np.isfinite(error_hu) & (CENTRES_MM < _DEEPEST_MM)
-        floor = np.where(CENTRES_MM < 0, _AIR_FLOOR_HU, _TISSUE_FLOOR_HU)
-        weight = np.where(used, 1 / np.sqrt(np.where(used, error_hu, 0) ** 2 + floor**2), 0.0)
-        target = esf_hu.copy()
-        first = start or (_crossing(esf_hu, used), _SKIN_MM, _FAT_STEP)
-        best = np.asarray(first)
-        linear = np.zeros(0)
-        for _ in range(1 if clip is None else 4):
+        """Fit an edge over CENTRES_MM in HU; `error_hu` is the standard error of each bin (infinite: not known).
+
+        A cloth is tried, and taken where the edge is much better explained with it.
+        """
+        weight = _weights(error_hu)
+        first = np.array([_crossing(esf_hu, weight > 0), _SKIN_MM, _FAT_STEP, 0.4, 2.5, 0.1])
+        plain = self._fit(esf_hu, weight, first, clip)
+        sharper = first + np.array([0, 0, 0, 0.3, 0, 0])  # the way from soft to sharp may be barred
+        plain = min(plain, self._fit(esf_hu, weight, sharper, clip), key=lambda fit: fit.misfit)
+        clothed = self._fit(esf_hu, weight, np.concatenate([plain.parameters, [0.1, _CLOTH_MM]]), clip)
+        certain = plain.misfit - clothed.misfit > _CLOTH_GAIN and clothed.cloth_mm > _CLOTH_LEAST_MM
+        return clothed if certain else plain
+
+    def vary(
+        self, best: EdgeFit, error_hu: NDArray[np.float64], edges_hu: NDArray[np.float64], clip: Clip | None = None
+    ) -> NDArray[np.float64]:
+        """MTF (n, frequency) of edges (n, depth) near the fitted one, to first order in their difference from it."""
+        weight = _weights(error_hu)
+        at, linear = best.parameters, best.linear
+        design = self._design(at)
+        model = design @ linear
+        passed = 1.0 if clip is None else special.ndtr((model - clip.floor_hu) / max(clip.noise_hu, 1e-3))
+        steps = _SCALE[: at.size] * 1e-2
+        moved = [(self._design(at + step) @ linear - model) / step.sum() for step in np.diag(steps)]
+        data = np.concatenate([np.stack(moved, axis=1), design], axis=1) * (weight * passed)[:, None]
+        held = np.zeros((at.size + len(_PENALTY), data.shape[1]))
+        held[: at.size, : at.size] = np.diag(1 / _PRIOR_SPREAD[: at.size])
+        held[at.size :, at.size :] = _PENALTY
+        answer = np.linalg.pinv(np.concatenate([data, held]))[:, : weight.size]
+        change = ((edges_hu - best.pooled_hu) * weight) @ answer.T
+        parameters = np.clip(at + change[:, : at.size], _LOWEST[: at.size], _HIGHEST[: at.size])
+        others = linear + change[:, at.size :]
+        return np.stack([_mtf(one, other) for one, other in zip(parameters, others, strict=True)])
+
+    def _fit(
+        self, esf_hu: NDArray[np.float64], weight: NDArray[np.float64], start: NDArray[np.float64], clip: Clip | None
+    ) -> EdgeFit:
+        low, high = _LOWEST[: start.size], _HIGHEST[: start.size]
+        target, best = esf_hu, start
+        linear = model = np.zeros(0)
+        misfit = 0.0
+        for _ in range(1 if clip is None else 3):
             found = optimize.least_squares(
-                lambda x, y=target: self._residuals(x, y, weight)[0],
-                best,
-                bounds=([-3.0, 0.5, -0.05], [3.0, 4.0, 0.4]),
-                x_scale=(0.1, 0.3, 0.05),
+                lambda at, y=target: self._residuals(at, y, weight)[0],
+                np.clip(best, low + 1e-6, high - 1e-6),
+                bounds=(low, high),
+                x_scale=_SCALE[: start.size],
                 diff_step=1e-4,
-                xtol=1e-6,
-                ftol=1e-8,
+                xtol=1e-4,
+                ftol=1e-5,
+                max_nfev=60,
             )
-            best = found.x
+            best, misfit = found.x, 2 * float(found.cost)
             linear = self._residuals(best, target, weight)[1]
+            model = self._design(best) @ linear
             if clip is not None:
-                model = self._design(best) @ linear
                 target = esf_hu + model - _clipped_mean(model, clip)
-        model = self._design(best) @ linear
-        mtf = self._splines @ linear[1:] / linear[1]
-        left = (target - model)[used]
-        origin, skin, step = map(float, best)
+        left = (target - model)[weight > 0]
         return EdgeFit(
-            np.maximum(mtf, 0.0),
+            _mtf(best, linear),
             model if clip is None else _clipped_mean(model, clip),
-            origin,
-            skin,
-            step,
-            float(linear[0] - linear[1] * (1 - step) / 2),
+            best,
+            linear,
+            esf_hu,
+            misfit,
             float(np.sqrt(np.mean(left**2))),
         )
 
     def _design(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Columns for A and for H MTF at each knot, at CENTRES_MM."""
-        origin, skin, step = at
-        near = _shifted(self._thin, origin)
-        far = _shifted(self._thick, origin + skin)
-        return np.concatenate([np.ones((CENTRES_MM.size, 1)), near - step * far], axis=1)
+        """Columns at CENTRES_MM for A, H, and H times the spline at each knot."""
+        skin, fat = _TURNS * at[_ORIGIN], _TURNS * (at[_ORIGIN] + at[_SKIN])
+        step = at[_FAT] * np.exp(-2 * (np.pi * _FINE_PER_MM * _SKIN_VARIES_MM) ** 2)
+        scale = 1 / (np.pi * _FINE_PER_MM)
+        sine = scale * (np.cos(skin) - step * np.cos(fat))  # what multiplies sin(2 pi f x)
+        cosine = -scale * (np.sin(skin) - step * np.sin(fat))
+        if at.size > _CLOTH:
+            cloth = _TURNS * (at[_ORIGIN] - at[_BEFORE])
+            line = 2 * at[_CLOTH] * np.exp(-2 * (np.pi * _FINE_PER_MM * _CLOTH_VARIES_MM) ** 2)
+            sine = sine + line * np.sin(cloth)
+            cosine = cosine + line * np.cos(cloth)
+        curves = np.concatenate([_shape(_FINE_PER_MM, at)[:, None], _SPLINES_FINE], axis=1) * self._pooling[:, None]
+        edges = _SINES @ (sine[:, None] * curves) + _COSINES @ (cosine[:, None] * curves)
+        return np.concatenate([np.ones((CENTRES_MM.size, 1)), edges], axis=1)
 
     def _residuals(
         self, at: NDArray[np.float64], target: NDArray[np.float64], weight: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Weighted residuals with the penalties below them, and the linear part at its best."""
-        design = self._design(at)
-        rows = np.concatenate([design * weight[:, None], _PENALTY])
+        """Weighted residuals with penalties and priors below them, and the linear part at its best."""
+        rows = np.concatenate([self._design(at) * weight[:, None], _PENALTY])
         wanted = np.concatenate([target * weight, np.zeros(len(_PENALTY))])
-        linear = np.linalg.lstsq(rows, wanted, rcond=None)[0]
-        prior = [(at[1] - _SKIN_MM) / _SKIN_SPREAD_MM, (at[2] - _FAT_STEP) / _FAT_STEP_SPREAD]
+        normal = rows.T @ rows
+        normal[0, 0] += 1e-9
+        linear = np.linalg.solve(normal, rows.T @ wanted)
+        prior = (at - _PRIOR_MEAN[: at.size]) / _PRIOR_SPREAD[: at.size]
         return np.concatenate([rows @ linear - wanted, prior]), linear
 
 
-def _penalties() -> NDArray[np.float64]:
-    """Second differences of MTF between knots, and its end at zero; in units of H, about 1000 HU."""
-    count = KNOTS_PER_MM.size
-    rows = []
-    for knot in range(1, count - 1):
-        left, right = KNOTS_PER_MM[knot] - KNOTS_PER_MM[knot - 1], KNOTS_PER_MM[knot + 1] - KNOTS_PER_MM[knot]
-        row = np.zeros(count + 1)
-        mean = (left + right) / 2
-        row[knot], row[knot + 1], row[knot + 2] = mean / left, -mean / left - mean / right, mean / right
-        rows.append(row / (_SMOOTH * (mean / 0.1) ** 2 * 1050))
-    # Even in frequency: the slope at zero is zero.
-    even = np.zeros(count + 1)
-    even[1], even[2] = -1, 1
-    rows.append(even / (_SMOOTH / 2 * 1050))
-    for knot in range(count):
-        if KNOTS_PER_MM[knot] > 1.75:
-            end = np.zeros(count + 1)
-            end[knot + 1] = 1 / (0.02 * 1050)
-            rows.append(end)
-    return np.stack(rows)
-
-
-_PENALTY = _penalties()
+def _shape(frequency_per_mm: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The family of curves that kernels are like: soft ones with p = 0, edge-enhancing ones above 1."""
+    ratio = frequency_per_mm / at[_F50]
+    fall = np.log(2 * (1 + at[_LIFT]))
+    return np.asarray((1 + at[_LIFT] * ratio**2) * np.exp(-np.minimum(fall * ratio ** at[_POWER], 700.0)))
 
 
 def _splines(frequency_per_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(frequency, knot): the spline that is 1 at a knot and 0 at the others, flat at zero frequency."""
-    spline = interpolate.CubicSpline(KNOTS_PER_MM, np.eye(KNOTS_PER_MM.size), bc_type="clamped")
-    return np.asarray(spline(frequency_per_mm))
+    """(frequency, knot): the spline that is 1 at a knot and 0 at the others and at frequency 0, where it is flat."""
+    knots = np.concatenate([[0.0], _KNOTS_PER_MM])
+    return np.asarray(interpolate.CubicSpline(knots, np.eye(knots.size), bc_type="clamped")(frequency_per_mm))[:, 1:]
 
 
-@lru_cache(maxsize=1)
-def _waves() -> NDArray[np.float64]:
-    """(distance, frequency): sin(2 pi f x) / (pi f) df for distances of 0 to _REACH_MM."""
-    x = np.arange(round(_REACH_MM / _GRID_MM) + 1) * _GRID_MM
-    return np.asarray(np.sin(2 * np.pi * x[:, None] * _FINE_PER_MM) / (np.pi * _FINE_PER_MM) * 0.004)
+def _penalties() -> NDArray[np.float64]:
+    """Size and second differences of the spline, in units of H, about 1050 HU."""
+    count = _KNOTS_PER_MM.size
+    bent = np.diff(np.eye(count + 1), n=2, axis=0)[:, 1:] / _SMOOTH
+    rows = np.concatenate([np.eye(count) / _FREE, bent]) / 1050
+    return np.concatenate([np.zeros((len(rows), 2)), rows], axis=1)
 
 
-def _basis(blur: Blur, spread_mm: float) -> NDArray[np.float64]:
-    """(distance, knot): the edge of each spline over distances of -_REACH_MM to _REACH_MM, without its constant half."""
-    f = _FINE_PER_MM
-    pooling = np.sinc(f * BIN_MM) * np.exp(-2 * (np.pi * f) ** 2 * (blur.jitter_mm**2 + spread_mm**2))
-    if blur.slants_mm:
-        pooling = pooling * np.mean([np.sinc(f * slant) for slant in blur.slants_mm], axis=0)
-    half = _waves() @ (_splines(f) * pooling[:, None])
-    return np.concatenate([-half[:0:-1], half])
+def _mtf(at: NDArray[np.float64], linear: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The curve at FREQUENCY_PER_MM."""
+    return np.maximum(_shape(FREQUENCY_PER_MM, at) + _SPLINES_GIVEN @ linear[2:] / linear[1], 0.0)
 
 
-def _shifted(basis: NDArray[np.float64], by_mm: float) -> NDArray[np.float64]:
-    """The basis at CENTRES_MM - by_mm."""
-    at = (CENTRES_MM - by_mm + _REACH_MM) / _GRID_MM
-    index = np.clip(at.astype(np.int64), 0, len(basis) - 2)
-    share = (at - index)[:, None]
-    return basis[index] * (1 - share) + basis[index + 1] * share
+_SPLINES_FINE, _SPLINES_GIVEN = _splines(_FINE_PER_MM), _splines(FREQUENCY_PER_MM)
+_SINES, _COSINES = np.sin(CENTRES_MM[:, None] * _TURNS), np.cos(CENTRES_MM[:, None] * _TURNS)
+_PENALTY = _penalties()
+
+
+def _weights(error_hu: NDArray[np.float64]) -> NDArray[np.float64]:
+    """One over the deviation of each bin: its standard error, and what the model leaves out."""
+    used = np.isfinite(error_hu) & (CENTRES_MM < _DEEPEST_MM)
+    floor = np.where(CENTRES_MM < 0, _AIR_FLOOR_HU, _TISSUE_FLOOR_HU)
+    return np.where(used, 1 / np.sqrt(np.where(used, error_hu, 0.0) ** 2 + floor**2), 0.0)
 
 
 def _crossing(esf_hu: NDArray[np.float64], used: NDArray[np.bool_]) -> float:

@@ -15,7 +15,7 @@ from scipy import special
 
 from plugins.ct_harmonizer.mtf.body import NO_DATA_HU, clean, find_body
 from plugins.ct_harmonizer.mtf.curve import FREQUENCY_PER_MM, MTFCurve, crossing
-from plugins.ct_harmonizer.mtf.edge import CENTRES_MM, Profile, Samples, align, gather, join, profile, select
+from plugins.ct_harmonizer.mtf.edge import CENTRES_MM, Profile, Samples, align, bare, gather, join, profile, select
 from plugins.ct_harmonizer.mtf.fit import Blur, Clip, EdgeModel
 from plugins.ct_harmonizer.mtf.skin import find_arcs
 
@@ -24,8 +24,10 @@ ARCS_MOST = 4000
 ARCS_LEAST = 40
 OBLIQUITY_MOST = 0.2
 SLANT_MOST_MM = 1.0  # run of the skin through one slice
-RESAMPLES = 60
+RESAMPLES = 200
 MODEL_ERROR = 0.03  # relative deviation of f50 and f10 that the model itself leaves, from virtual bodies
+THICK_ERROR_PER_MM = 0.02  # more of it for each mm of slice over 3 mm, where the skin bends within a slice
+CLOTH_ERROR = 0.10  # more of it where a cloth lies on the skin
 
 
 class MTFRefused(Exception):
@@ -57,6 +59,7 @@ class MTFMeasurement:
     esf_hu: NDArray[np.float64]  # pooled edge, NaN where no pixel fell
     model_hu: NDArray[np.float64]  # fitted edge
     skin_mm: float  # fitted depth of the second edge
+    cloth_mm: float  # fitted cloth before the skin, as if it were as dense as skin; 0 where there is none
     residual_hu: float  # root mean square of edge less model
     jitter_mm: float  # alignment error divided out
     slant_mm: float  # mean run of the skin through a slice, divided out
@@ -111,6 +114,11 @@ def measure_mtf(
     samples, settled, jitter_mm = align(samples)
     refused["edge did not line up with the others"] += int((~settled).sum())
     samples, where, slope = select(samples, settled), where[settled], slope[settled]
+    naked = bare(samples)
+    refused["cloth, foam or hair on the skin"] += int((~naked).sum())
+    samples, where, slope = select(samples, naked), where[naked], slope[naked]
+    _enough(samples.count, seen, refused)
+    samples, _, jitter_mm = align(samples)
     return _read(samples, where, slope, thickness, jitter_mm, seen, refused, hu.shape, pixel_mm, len(chosen), random)
 
 
@@ -145,18 +153,20 @@ def _read(
     blur = Blur(jitter_mm, tuple(np.quantile(slants, (0.1, 0.3, 0.5, 0.7, 0.9)).tolist()))
     model = EdgeModel(blur)
     best = model.fit(esf, error, clip=clip)
-    start = (best.origin_mm, best.skin_mm, best.fat_step)
-    curves = np.empty((RESAMPLES, FREQUENCY_PER_MM.size))
-    for turn in range(RESAMPLES):
-        times = np.bincount(random.integers(samples.count, size=samples.count), minlength=samples.count).astype(float)
-        curves[turn] = model.fit(edges.mean(times)[0], error, start, clip).mtf
-    low, high = (_widen(best.mtf, np.quantile(curves, q, axis=0)) for q in (0.025, 0.975))
+    drawn = random.multinomial(samples.count, np.full(samples.count, 1 / samples.count), RESAMPLES).astype(float)
+    curves = model.vary(best, error, (drawn @ edges.total_hu) / np.maximum(drawn @ edges.pixels, 1e-9), clip)
+    own = float(
+        np.linalg.norm(
+            [MODEL_ERROR, THICK_ERROR_PER_MM * max(thickness_mm - 3.0, 0.0), CLOTH_ERROR if best.cloth_mm else 0.0]
+        )
+    )
+    low, high = (_widen(best.mtf, np.quantile(curves, q, axis=0), own) for q in (0.025, 0.975))
     centre = (np.asarray(shape[1:]) - 1) / 2
     radius = np.hypot(*((where[:, 1:] - centre) * pixel_mm).T)
     return MTFMeasurement(
         MTFCurve(FREQUENCY_PER_MM, best.mtf, np.minimum(low, best.mtf), np.maximum(high, best.mtf)),
-        _band(best.mtf, curves, 0.5),
-        _band(best.mtf, curves, 0.1),
+        _band(best.mtf, curves, 0.5, own),
+        _band(best.mtf, curves, 0.1, own),
         samples.count,
         seen,
         {reason: count for reason, count in refused.items() if count},
@@ -166,6 +176,7 @@ def _read(
         np.where(pixels > 0, esf, np.nan),
         best.esf_hu,
         best.skin_mm,
+        best.cloth_mm,
         best.residual_hu,
         jitter_mm,
         float(slants.mean()),
@@ -185,9 +196,10 @@ def _standard_error(
 def _clip(samples: Samples) -> Clip | None:
     """The floor where the scanner clips air, if it does, and the noise of air before clipping.
 
-    Noise follows from the share of air pixels at the floor, air being N(-1000, noise).
+    Noise follows from the share of air pixels at the floor, air being normally distributed about its median.
     """
     air = samples.hu[samples.depth_mm < -4]
+    level = float(np.median(air))
     floor = float(air.min())
     share = float(np.mean(air <= floor + 0.5))
     if share < 0.005 or floor < -1200:
@@ -195,19 +207,20 @@ def _clip(samples: Samples) -> Clip | None:
     z = float(special.ndtri(share))
     if z >= 0:
         return None
-    return Clip(floor, (floor + 1000.0) / z)
+    return Clip(floor, (floor - level) / z)
 
 
-def _widen(best: NDArray[np.float64], bound: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A bound of the curve moved outwards by the model's own error, which acts along the frequency axis."""
+def _widen(best: NDArray[np.float64], bound: NDArray[np.float64], own: float) -> NDArray[np.float64]:
+    """A bound of the curve moved outwards by the model's own relative error, which acts along the frequency axis."""
     steep = np.abs(np.gradient(best, FREQUENCY_PER_MM)) * FREQUENCY_PER_MM
-    return np.asarray(best + np.sign(bound - best) * np.hypot(bound - best, 1.96 * MODEL_ERROR * steep))
+    return np.asarray(best + np.sign(bound - best) * np.hypot(bound - best, 1.96 * own * steep))
 
 
-def _band(best: NDArray[np.float64], curves: NDArray[np.float64], level: float) -> Band:
-    """Where the curve crosses a level, with the bootstrap's 95 % interval and the model's error in quadrature."""
+def _band(best: NDArray[np.float64], curves: NDArray[np.float64], level: float, own: float) -> Band:
+    """Where the curve crosses a level: the bootstrap's 95 % interval with the model's own relative error in quadrature."""
     value = crossing(FREQUENCY_PER_MM, best, level)
     drawn = [crossing(FREQUENCY_PER_MM, curve, level) for curve in curves]
     low, high = np.quantile(drawn, (0.025, 0.975))
-    own = 1.96 * MODEL_ERROR * value
-    return Band(value, value - float(np.hypot(min(low - value, 0), own)), value + float(np.hypot(max(high - value, 0), own)))
+    more = 1.96 * own * value
+    below, above = np.hypot(min(low - value, 0), more), np.hypot(max(high - value, 0), more)
+    return Band(value, value - float(below), value + float(above))
