@@ -42,8 +42,8 @@ def equipment(source: Dataset, making: Making, text: Text) -> Elements:
 
     PS3.3 C.7.5.1 describes the equipment that produced the instance, and C.12.1.1.5 has the example of our case: an
     application that derives images from original ones names itself there, and the scanner as acquisition equipment.
-    Whoever reads Manufacturer together with Convolution Kernel (0018,1210) finds both in that item and in
-    Derivation Description (0008,2111).
+    It also keeps software from reading the pixels as this scanner's: Convolution Kernel (0018,1210) stays the source's,
+    and its maker, without whom the name of a kernel says little, stands in that item.
     """
     settings = making.settings
     node = (
