@@ -56,6 +56,9 @@ def configure_logging(log: Log) -> None:
     """Everything, the libraries' included, goes to standard error in one format."""
     level = logging.getLevelNamesMapping()[log.level]
     logging.basicConfig(level=max(level, logging.WARNING), format="%(levelname)s %(name)s: %(message)s")
+    if level > logging.DEBUG:
+        # What pynetdicom calls errors, a peer that hangs up say, the stages tell in their own words.
+        logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     renderer = structlog.processors.JSONRenderer() if log.format == "json" else structlog.dev.ConsoleRenderer()
     structlog.configure(
         processors=[

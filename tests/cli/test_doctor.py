@@ -1,0 +1,74 @@
+"""`harmonode doctor` finds what is wrong and says what to do."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from node.cli import app
+
+
+def examine(tmp_path: Path, **settings: Any) -> tuple[int, dict[str, dict[str, str]]]:
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump({"data_dir": str(tmp_path / "data"), **settings}))
+    result = CliRunner().invoke(app, ["--config", str(file), "doctor", "--json"])
+    return result.exit_code, {finding["subject"]: finding for finding in json.loads(result.stdout)}
+
+
+def test_a_healthy_node(tmp_path: Path, free_port: int):
+    (tmp_path / "out").mkdir()
+    status, found = examine(
+        tmp_path,
+        receive={"port": free_port, "disk_reserve_mb": 1},
+        destinations=[{"kind": "folder", "name": "out", "path": str(tmp_path / "out")}],
+    )
+    assert status == 0, found
+    assert {finding["level"] for subject, finding in found.items() if subject != "database"} == {"ok"}, found
+    assert set(found) >= {
+        "database", "disk", "port", "destination out", "codecs", "plugin identity", "plugin ct_harmonizer", "GPU", "packages",
+    }  # fmt: skip
+
+
+def test_a_destination_that_does_not_answer(tmp_path: Path, free_port: int):
+    status, found = examine(
+        tmp_path,
+        destinations=[{"kind": "dimse", "name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": free_port}],
+    )
+    assert status == 1
+    assert found["destination pacs"]["level"] == "error"
+    assert str(free_port) in found["destination pacs"]["what"]
+    assert found["destination pacs"]["remedy"]
+
+
+def test_a_taken_port(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        _, found = examine(tmp_path, receive={"port": taken.getsockname()[1]})
+    assert found["port"]["level"] == "warning"
+
+
+def test_a_full_disk(tmp_path: Path):
+    status, found = examine(tmp_path, receive={"disk_reserve_mb": 1 << 40})
+    assert (status, found["disk"]["level"]) == (1, "error")
+    assert "A700" in found["disk"]["what"]
+
+
+def test_a_database_that_is_behind(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "harmonode.sqlite3").touch()
+    status, found = examine(tmp_path)
+    assert (status, found["database"]["remedy"]) == (1, "run `harmonode db upgrade`")
+
+
+def test_a_clashing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    site = tmp_path / "site"
+    (site / "node-1.0.dist-info").mkdir(parents=True)
+    (site / "node-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: node\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(str(site))
+    status, found = examine(tmp_path)
+    assert (status, found["packages"]["remedy"]) == (1, "pip uninstall node")
