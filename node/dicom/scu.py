@@ -21,6 +21,7 @@ from pydicom import Dataset, dcmread, uid
 from pynetdicom import AE, evt
 from pynetdicom.dimse_primitives import C_ECHO, C_FIND, C_STORE
 from pynetdicom.dsutils import decode, encode
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext, build_context
 
 from node.dicom.associations import VERIFICATION, send_at_once
@@ -297,15 +298,25 @@ def _not_established(peer: Peer, association: Any, *, was_connected: bool) -> Tr
     """Why there is no association."""
     if not was_connected:
         return TransientError(f"{peer} cannot be reached: {_why_not_connected(peer)}")
-    answer = association.acceptor.primitive
+    answer = association.acceptor.primitive or _unread_answer(association)
     if answer is None:
         return TransientError(f"{peer} gives no answer to the association request")
-    if association.is_rejected:
+    if answer.result in (1, 2):
         reason = _REJECTIONS.get((answer.result_source, answer.diagnostic), "it gives no reason")
         text = f"{peer} rejects the association: {reason.format(calling=peer.calling_ae_title, called=peer.ae_title)}"
         # Result 2 is rejected-transient; source 3 speaks of congestion alone.
         return TransientError(text) if answer.result == 2 or answer.result_source == 3 else OperatorError(text)
     return OperatorError(f"{peer} accepts none of the presentation contexts: let it accept what the node offers")
+
+
+def _unread_answer(association: Any) -> Any:
+    """A rejection that pynetdicom overlooked: it takes a connection that the peer has closed already for one that failed."""
+    with suppress(queue.Empty):
+        while True:
+            primitive = association.dul.to_user_queue.get_nowait()
+            if isinstance(primitive, A_ASSOCIATE):
+                return primitive
+    return None
 
 
 def _why_not_connected(peer: Peer) -> str:

@@ -4,7 +4,8 @@ import threading
 import time
 
 import pytest
-from pydicom import dcmread, uid
+from pydicom import Dataset, dcmread, uid
+from pynetdicom.acse import ACSE
 
 from node.config import DimseDestination
 from node.dicom import scu
@@ -103,6 +104,19 @@ def test_wrong_ae_title_is_a_matter_for_a_person(start_orthanc, write_series, pr
     assert "harmonode series retry" in str(error.value)
 
 
+def test_rejection_is_heard_however_late_we_listen(start_orthanc, write_series, progress, monkeypatch):
+    """Pynetdicom takes a connection that the peer has closed by then for one that was never made."""
+    orthanc, send_request = start_orthanc(DicomCheckCalledAet=True), ACSE.send_request
+
+    def dawdle(acse):
+        send_request(acse)
+        time.sleep(0.3)
+
+    monkeypatch.setattr(ACSE, "send_request", dawdle)
+    with pytest.raises(OperatorError, match="its AE title is not ANOTHER"):
+        send(to(orthanc.dicom_port, "ANOTHER"), write_series(1).paths, progress.append)
+
+
 def test_peer_that_breaks_off_because_it_does_not_know_us_is_told_apart(start_orthanc, write_series, progress):
     orthanc = start_orthanc(DicomAlwaysAllowStore=False)
     with pytest.raises(TransientError, match="an AE title they do not know: ours is HARMONODE"):
@@ -174,8 +188,6 @@ def test_stored_with_a_warning_is_stored(start_scp, write_series, progress, stat
 
 
 def test_error_comment_is_told(start_scp, write_series, progress):
-    from pydicom import Dataset
-
     answer = Dataset()
     answer.Status, answer.ErrorComment = 0xC123, "no such patient"
     with pytest.raises(PermanentError, match="no such patient"):
