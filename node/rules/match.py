@@ -188,10 +188,10 @@ def _in_words(found: Found, about: Subject) -> str:
 
 
 def in_words(value: Any, unit: str = "") -> str:
-    """A value for people: numbers without needless digits, text as it is, cut at 64 characters."""
+    """A value for people: numbers without needless digits; text on one line, without what steers a terminal, cut at 64."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
         return f"{value:.10g}{unit}"
-    text = str(value).strip()
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(value).strip())
     return text if len(text) <= 64 else f"{text[:61]}..."
