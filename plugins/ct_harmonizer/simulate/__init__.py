@@ -5,7 +5,7 @@
     reconstruct  filtered back-projection with a kernel of known MTF
     kernels      those MTF curves
     polar        the Fourier transform between pixels and projections that both share
-    chest        the three together: a series, and the truth beside it
+    series       the three together: a chest series, and the truth beside it
 
 It runs with torch, numpy and scipy alone. README.md says what is simulated and what is not.
 """

@@ -68,7 +68,7 @@ def _falls_to(level: float, curve: Callable[[float], float], low: float, high: f
     return float(brentq(lambda x: curve(x) - level, grid[start], grid[min(start + 1, grid.size - 1)]))
 
 
-# f50 and f10 after the public figures for Siemens Br40 and Br59; "sharp" lies between Br49 and Br59.
-SOFT = ("Soft", 0.385, 0.626, 0.0)
-SHARP = ("Sharp", 0.68, 0.90, 1.2)
-SHARPEST = ("Sharpest", 0.828, 1.044, 1.6)
+# After the public figures for Siemens Br40 and Br59; SHARP lies between Br49 and Br59.
+SOFT = kernel("Soft", 0.385, 0.626)
+SHARP = kernel("Sharp", 0.68, 0.90, enhancement=1.2)
+SHARPEST = kernel("Sharpest", 0.828, 1.044, enhancement=1.6)

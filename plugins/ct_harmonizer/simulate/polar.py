@@ -80,9 +80,10 @@ def synthesise(lines: Tensor, grid: Grid, angles_rad: Tensor, frequency_per_mm: 
         table += _transposed_sum(index, kernel, source, padded**2)
         first += views
     spectrum = torch.view_as_complex(table.reshape(padded, padded, channels, 2)).permute(2, 0, 1)
-    spread = torch.fft.fftshift(torch.fft.ifft2(spectrum), dim=(-2, -1)) * padded**2
+    spread: Tensor = torch.fft.fftshift(torch.fft.ifft2(spectrum), dim=(-2, -1)) * padded**2
     weight = _deapodisation(grid).to(spread)
-    return spread[:, margin : margin + grid.size, margin : margin + grid.size] * weight[:, None] * weight
+    spread = spread[:, margin : margin + grid.size, margin : margin + grid.size]
+    return spread * weight[:, None] * weight
 
 
 def _taps(grid: Grid, angles_rad: Tensor, frequency_per_mm: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -90,7 +91,7 @@ def _taps(grid: Grid, angles_rad: Tensor, frequency_per_mm: Tensor) -> Iterator[
     padded = grid.padded
     per_cell = grid.pixel_mm * padded
     reach = torch.arange(TAPS, device=angles_rad.device)
-    for views in angles_rad.split(_VIEWS_AT_ONCE):
+    for views in torch.split(angles_rad, _VIEWS_AT_ONCE):
         axes = []
         for direction in (torch.sin(views), torch.cos(views)):  # rows are y, columns are x
             position = (direction[:, None] * frequency_per_mm * per_cell).reshape(-1, 1)
@@ -117,7 +118,8 @@ def _transposed_sum(index: Tensor, kernel: Tensor, source: Tensor, cells: int) -
 
 def _kaiser_bessel(distance: Tensor) -> Tensor:
     inside = (1 - (2 * distance / TAPS) ** 2).clamp(min=0)
-    return torch.special.i0(_BETA * torch.sqrt(inside)) * (distance.abs() <= TAPS / 2)
+    kernel: Tensor = torch.special.i0(_BETA * torch.sqrt(inside)) * (distance.abs() <= TAPS / 2)
+    return kernel
 
 
 def _deapodisation(grid: Grid) -> Tensor:

@@ -68,5 +68,5 @@ def _ramp(length: int, pitch_mm: float) -> np.ndarray[tuple[int], np.dtype[np.fl
 def _apodisation(
     length: int, scanner: Scanner, kernel: Kernel, voxel_mm: float
 ) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    frequency = np.fft.fftfreq(length, scanner.pitch_mm)
+    frequency = np.fft.fftfreq(length, scanner.pitch_mm).astype(np.float64)
     return np.asarray(kernel.mtf(frequency) / scanner.mtf(frequency, voxel_mm))

@@ -20,10 +20,10 @@ class Scanner:
     """A single-energy parallel-beam scanner; half a turn of views."""
 
     views: int = 900
-    bins: int = 1024
+    bins: int = 1152
     pitch_mm: float = 0.45  # between detector bins, which are as wide, at the isocentre
-    tube_current_time_mas: float = 150.0
-    thickness_mm: float = 2.0
+    tube_current_time_mas: float = 100.0
+    thickness_mm: float = 1.0
     # Set so that FBP of a 20 cm water cylinder at 20 mAs and 1 mm has the noise of a 120 kVp beam (`tests`).
     photons_per_mas_mm2: float = 1.8e6
     electronic_noise_photons: float = 10.0  # standard deviation of the read-out, in photons

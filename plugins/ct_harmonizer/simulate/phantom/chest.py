@@ -1,0 +1,203 @@
+"""The chest put together: anatomy on a coarse grid, trees and lesions on finer ones, slice by slice as HU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor
+
+from plugins.ct_harmonizer.simulate.phantom import anatomy, tissue
+from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
+from plugins.ct_harmonizer.simulate.phantom.lungs import Nodule, draw_emphysema, draw_nodules, draw_trees
+from plugins.ct_harmonizer.simulate.phantom.solids import Points
+
+COARSER = 4  # fine pixels in a pixel of the anatomy's grid
+COARSE_STEP_MM = 4.0  # between the heights at which anatomy is worked out, at most
+_FAR_VOXELS = 24.0  # signed distances are kept up to here
+
+Block = tuple[slice, slice]  # rows, columns
+_ALL = slice(None)
+_WHOLE: Block = (_ALL, _ALL)
+
+
+class Drawn(NamedTuple):
+    """Shares of each fine voxel that trees and nodules fill, (slice, row, column) or one slice of it."""
+
+    vessels: Tensor
+    walls: Tensor  # of airways, with what is inside them
+    lumens: Tensor
+    nodules: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class FineSlice:
+    """One slice of the phantom on the fine grid: (row, column)."""
+
+    hu: Tensor
+    lung: Tensor  # share of the voxel that is lung tissue: within the pleura, without vessels, airways, nodules
+    emphysema: Tensor  # share of the voxel that is emphysema
+
+
+@dataclass(frozen=True, slots=True)
+class Chest:
+    """A patient, seen at the heights of a canvas. Made by `build`."""
+
+    canvas: Canvas
+    nodules: tuple[Nodule, ...]
+    anatomy: dict[
+        str, Tensor
+    ]  # (slice, row, column), coarse: signed distance, in widths of the voxel across the surface
+    drawn: Drawn
+    emphysema: Tensor  # (slice, row, column), every other fine pixel
+    texture: Tensor  # the same; SD 1
+    lobules: Tensor  # coarse; SD 1
+
+    def slices(self) -> Iterator[FineSlice]:
+        """Each slice, in the order of the canvas."""
+        for number in range(len(self.canvas.z_mm)):
+            yield self._compose(number)
+
+    def _fine(self, field: Tensor, rows: slice = _ALL, columns: slice = _ALL) -> Tensor:
+        """A coarser field (row, column), or a block of it, on the fine grid; the last fine pixel is the block's last."""
+        block = field[rows, columns]
+        factor = self.canvas.size // (len(field) - 1)
+        shape = ((block.shape[0] - 1) * factor + 1, (block.shape[1] - 1) * factor + 1)
+        fine = F.interpolate(block[None, None], size=shape, mode="bilinear", align_corners=True)[0, 0]
+        return fine[: self.canvas.size, : self.canvas.size]
+
+    def _shares(self, number: int, name: str, *insets_mm: float) -> tuple[Block, list[Tensor]]:
+        """Where an organ lies in a slice, and how far it fills each voxel there: whole, and shrunk by each inset."""
+        distance = self.anatomy[name][number]
+        rows, columns = _bounds(distance)
+        fine = self._fine(distance, rows, columns)
+        where = (_scaled(rows, COARSER, self.canvas.size), _scaled(columns, COARSER, self.canvas.size))
+        fine = fine[: where[0].stop - where[0].start, : where[1].stop - where[1].start]
+        return where, [(0.5 - inset / self.canvas.pixel_mm - fine).clamp_(0, 1) for inset in (0.0, *insets_mm)]
+
+    def _compose(self, number: int) -> FineSlice:
+        size, pixel_mm = self.canvas.size, self.canvas.pixel_mm
+        hu = torch.full((size, size), tissue.AIR)
+        lobules, texture = self._fine(self.lobules[number]), self._fine(self.texture[number])
+
+        def fill(where: Block, share: Tensor, value: Tensor | float) -> None:
+            """Replace that share of each voxel."""
+            hu[where].lerp_(value[where] if isinstance(value, Tensor) else torch.tensor(value), share)
+
+        def organ(name: str, value: Tensor | float, inset_mm: float = 0.0, inner: Tensor | float | None = None) -> None:
+            where, (outer_share, inner_share) = self._shares(number, name, inset_mm)
+            fill(where, outer_share, value)
+            if inner is not None:
+                fill(where, inner_share, inner)
+
+        organ("mattress", tissue.MATTRESS)
+        organ("board", tissue.COUCH_SHELL, 2.0, tissue.COUCH_CORE)
+        organ("body", tissue.SKIN, tissue.SKIN_MM, tissue.FAT + 7 * lobules)
+        organ("muscle", tissue.MUSCLE + 9 * lobules.clamp(-2.5, 0.5) + 3 * texture)
+        organ("cage", tissue.FAT + 5 * lobules)
+        organ("liver", tissue.LIVER + 3 * lobules)
+        organ("soft", tissue.BLOOD + 2 * lobules)
+        organ("oesophagus", tissue.OESOPHAGUS)
+        organ("cartilage", tissue.CARTILAGE + 8 * lobules)
+        marrow = tissue.MARROW + 25 * texture + 20 * lobules
+        for bone in ("ribs", "scapula", "sternum", "arch", "column"):
+            organ(bone, tissue.CORTEX[bone], tissue.CORTEX_MM[bone], marrow)
+        organ("disc", tissue.DISC + 6 * lobules)
+        organ("canal", tissue.CORD)
+        organ("airway_wall", tissue.AIRWAY_WALL)
+
+        where, (lung,) = self._shares(number, "lung")
+        hollow = torch.zeros_like(hu)
+        hollow[where] = lung
+        drawn = self._drawn(number)
+        spared = torch.ones_like(hu)  # no small airway runs along the heart
+        heart, (heart_share,) = self._shares(number, "pericardium")
+        spared[heart] -= heart_share
+        rows_mm = ((torch.arange(size) - size // 2) * pixel_mm)[:, None]
+        parenchyma = tissue.LUNG_MIDDLE + tissue.LUNG_GRADIENT_PER_MM * rows_mm + 11 * texture + 9 * lobules
+        lost = self._fine(self.emphysema[number])
+        fissures, (fissure,) = self._shares(number, "fissure")
+        parenchyma[fissures].lerp_(torch.tensor(tissue.FISSURE), fissure)
+        lost[fissures].mul_(1 - fissure)
+        parenchyma.lerp_(tissue.EMPHYSEMA + 8 * texture, lost)
+        fill(where, lung, parenchyma)
+        fill(_WHOLE, drawn.vessels, tissue.VESSEL)
+        fill(_WHOLE, drawn.walls * spared, tissue.AIRWAY_WALL)
+        fill(_WHOLE, drawn.lumens * spared, tissue.AIR)
+        organ("airway", tissue.AIR)
+        fill(_WHOLE, drawn.nodules, tissue.NODULE + 10 * texture)
+        alveolar = hollow * (1 - torch.maximum(torch.maximum(drawn.vessels, drawn.walls), drawn.nodules))
+        return FineSlice(hu, alveolar, alveolar * lost)
+
+    def _drawn(self, number: int) -> Drawn:
+        return Drawn(*(shares[number] for shares in self.drawn))
+
+
+def _bounds(distance: Tensor) -> Block:
+    """The coarse rows and columns where an organ fills anything, one more on each side."""
+    filled = distance < 0.5
+    if not filled.any():
+        return slice(0, 2), slice(0, 2)
+    rows, columns = (filled.any(dim=axis).nonzero() for axis in (1, 0))
+    first = (max(int(rows[0]) - 1, 0), max(int(columns[0]) - 1, 0))
+    last = (min(int(rows[-1]) + 2, len(distance)), min(int(columns[-1]) + 2, len(distance)))
+    return slice(first[0], last[0]), slice(first[1], last[1])
+
+
+def _scaled(coarse: slice, factor: int, size: int) -> slice:
+    return slice(coarse.start * factor, min((coarse.stop - 1) * factor + 1, size))
+
+
+def build(canvas: Canvas, seed: int, emphysema_share: float, detail: float, progress: Callable[[float], None]) -> Chest:
+    """A patient by seed, whose lungs are emphysema to about that share.
+
+    `detail`, 0 to 1, is the share of the finest vessels that grow. `progress` is called with the share of the work done.
+
+    Raises:
+        ValueError: the canvas is not a multiple of COARSER pixels wide, or of fewer than two slices.
+    """
+    if canvas.size % (2 * COARSER) or len(canvas.z_mm) < 2:
+        raise ValueError(
+            f"a canvas of {canvas.size} pixels and {len(canvas.z_mm)} slices: expected a multiple of 8, and 2"
+        )
+    random = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    trees = draw_trees(canvas, detail, random)
+    progress(0.5)
+    nodule_shares, nodules = draw_nodules(canvas, random)
+    drawn = Drawn(*(torch.from_numpy(shares) for shares in (*trees, nodule_shares)))
+    half = Canvas(canvas.z_mm, canvas.size // 2 + 1, canvas.pixel_mm * 2, canvas.thickness_mm)
+    emphysema = torch.from_numpy(draw_emphysema(half, emphysema_share, random))
+    progress(0.7)
+    slices = len(canvas.z_mm)
+    texture = tissue.noise(generator, slices, half.size, 1.0 / half.pixel_mm, 0.3)
+    lobules = tissue.noise(generator, slices, canvas.size // COARSER + 1, 3.0 / (COARSER * canvas.pixel_mm), 0.8)
+    progress(0.8)
+    chest = Chest(canvas, nodules, _anatomy(canvas), drawn, emphysema, texture, lobules)
+    progress(1.0)
+    return chest
+
+
+def _anatomy(canvas: Canvas) -> dict[str, Tensor]:
+    size, step_mm = canvas.size // COARSER + 1, canvas.pixel_mm * COARSER
+    across = (torch.arange(size, dtype=torch.float32) - (size - 1) / 2) * step_mm
+    first, last, slices = float(canvas.z_mm[0]), float(canvas.z_mm[-1]), len(canvas.z_mm)
+    heights = max(2, min(slices, math.ceil(abs(last - first) / COARSE_STEP_MM) + 1))
+    z = torch.linspace(first, last, heights)
+    at = Points(across[None, None, :], across[None, :, None], z[:, None, None])
+
+    def voxels(distance_mm: Tensor) -> Tensor:
+        """Over the width of a voxel across the surface: however the surface lies, the voxel fills by that much."""
+        whole = distance_mm.expand(heights, size, size)
+        down, back, left = torch.gradient(whole, spacing=(float(z[1] - z[0]), step_mm, step_mm))
+        width = (back**2 + left**2 + 1e-4).mul_(canvas.pixel_mm**2).add_(down**2, alpha=canvas.thickness_mm**2)
+        scaled = (whole / width.sqrt_()).clamp_(-_FAR_VOXELS, _FAR_VOXELS)
+        flat = F.interpolate(scaled.flatten(1).T[None], size=slices, mode="linear", align_corners=True)
+        return flat[0].T.reshape(slices, size, size)
+
+    return {name: voxels(distance_mm) for name, distance_mm in anatomy.organs(at).items()}

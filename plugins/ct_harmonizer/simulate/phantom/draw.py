@@ -1,0 +1,111 @@
+"""Drawing many small solids into a stack of slices, each voxel by the share of it that the solid fills."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plugins.ct_harmonizer.simulate.phantom.trees import Tree
+
+Volume = NDArray[np.float32]
+_LAYERS = 3  # heights within a slice at which its share is taken
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """The fine grid: slices at heights z_mm, pixel (row, column) at ((column - n/2) pixel, (row - n/2) pixel) mm."""
+
+    z_mm: NDArray[np.float64]  # (slice,), any order, evenly spaced
+    size: int
+    pixel_mm: float
+    thickness_mm: float
+
+    def empty(self) -> Volume:
+        return np.zeros((len(self.z_mm), self.size, self.size), np.float32)
+
+    def box(
+        self, low: NDArray[np.float64], high: NDArray[np.float64]
+    ) -> tuple[tuple[slice, slice, slice], tuple[NDArray[np.float32], ...]] | None:
+        """Indices of the voxels between two corners (xyz, mm), and their x, y and layer heights z; None if outside."""
+        half = self.thickness_mm / 2
+        inside = np.flatnonzero((self.z_mm + half > low[2]) & (self.z_mm - half < high[2]))
+        if not inside.size:
+            return None
+        first = np.maximum(np.floor(low[:2] / self.pixel_mm).astype(int) + self.size // 2, 0)
+        last = np.minimum(np.ceil(high[:2] / self.pixel_mm).astype(int) + self.size // 2 + 1, self.size)
+        if (first >= last).any():
+            return None
+        x = ((np.arange(first[0], last[0]) - self.size // 2) * self.pixel_mm).astype(np.float32)
+        y = ((np.arange(first[1], last[1]) - self.size // 2) * self.pixel_mm).astype(np.float32)
+        offsets = ((np.arange(_LAYERS) + 0.5) / _LAYERS - 0.5) * self.thickness_mm
+        slices = slice(int(inside[0]), int(inside[-1]) + 1)
+        z = (self.z_mm[slices, None] + offsets).astype(np.float32)
+        where = (slices, slice(int(first[1]), int(last[1])), slice(int(first[0]), int(last[0])))
+        return where, (x[None, None, None, :], y[None, None, :, None], z[:, :, None, None])
+
+    def share(self, distance_mm: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Filled share of each voxel (slice, row, column) from distances (slice, layer, row, column)."""
+        width = np.float32(np.hypot(self.pixel_mm, self.thickness_mm / _LAYERS / 2))
+        return np.asarray(np.clip(0.5 - distance_mm / width, 0, 1).mean(axis=1, dtype=np.float32))
+
+
+def draw_tree(canvas: Canvas, volume: Volume, tree: Tree) -> None:
+    """Raise each voxel to the share of it that the tree fills."""
+    half = canvas.thickness_mm / 2
+    heights = tree.ends_mm[:, :, 2]
+    seen = (heights.max(1) + tree.radii_mm.max(1) > canvas.z_mm.min() - half) & (
+        heights.min(1) - tree.radii_mm.max(1) < canvas.z_mm.max() + half
+    )
+    for (a, b), (ra, rb) in zip(tree.ends_mm[seen], tree.radii_mm[seen], strict=True):
+        margin = max(ra, rb) + 0.6
+        found = canvas.box(np.minimum(a, b) - margin, np.maximum(a, b) + margin)
+        if found is None:
+            continue
+        where, (x, y, z) = found
+        (dx, dy, dz), length2 = (b - a).astype(np.float32), np.float32(((b - a) ** 2).sum())
+        px, py, pz = x - np.float32(a[0]), y - np.float32(a[1]), z - np.float32(a[2])
+        along = np.clip((px * dx + py * dy + pz * dz) / length2, 0, 1)
+        gap = np.sqrt((px - along * dx) ** 2 + (py - along * dy) ** 2 + (pz - along * dz) ** 2)
+        part = volume[where]
+        np.maximum(part, canvas.share(gap - np.float32(ra) - along * np.float32(rb - ra)), out=part)
+
+
+def draw_ball(canvas: Canvas, volume: Volume, ball: Ball) -> None:
+    """Raise each voxel to the share of it that the ball fills."""
+    margin = ball.radius_mm * 1.5 + 0.6
+    found = canvas.box(ball.centre_mm - margin, ball.centre_mm + margin)
+    if found is None:
+        return
+    where, (x, y, z) = found
+    px, py, pz = (p - np.float32(c) for p, c in zip((x, y, z), ball.centre_mm, strict=True))
+    radius = np.sqrt(px**2 + py**2 + pz**2) + np.float32(1e-3)
+    surface = np.float32(ball.radius_mm) * ball.relief(px / radius, py / radius, pz / radius)
+    part = volume[where]
+    np.maximum(part, canvas.share(radius - surface), out=part)
+
+
+@dataclass(frozen=True, slots=True)
+class Ball:
+    """A lumpy ball: its radius varies with direction by waves (wave, xyz) of amplitudes and phases (wave,)."""
+
+    centre_mm: NDArray[np.float64]  # xyz
+    radius_mm: float
+    waves: NDArray[np.float32]
+    amplitudes: NDArray[np.float32]
+    phases: NDArray[np.float32]
+
+    def relief(self, nx: NDArray[np.float32], ny: NDArray[np.float32], nz: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Radius over mean radius in each direction."""
+        total = np.ones(np.broadcast(nx, ny, nz).shape, np.float32)
+        for (kx, ky, kz), amplitude, phase in zip(self.waves, self.amplitudes, self.phases, strict=True):
+            total += amplitude * np.cos(kx * nx + ky * ny + kz * nz + phase)
+        return total
+
+
+def lumpy(centre_mm: NDArray[np.float64], radius_mm: float, roughness: float, random: np.random.Generator) -> Ball:
+    """A ball whose radius varies by about that share."""
+    waves = random.normal(0, 2.2, (5, 3)).astype(np.float32)
+    amplitudes = (roughness * random.normal(0, 0.6, 5)).clip(-roughness, roughness).astype(np.float32)
+    return Ball(centre_mm, radius_mm, waves, amplitudes, random.uniform(0, 2 * np.pi, 5).astype(np.float32))

@@ -1,0 +1,58 @@
+"""HU of each tissue at 120 kVp, and the fields that make tissue uneven."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from torch import Tensor
+
+AIR = -1000.0
+SKIN = 76.0
+SKIN_MM = 1.8
+FAT = -102.0
+MUSCLE = 50.0
+BLOOD = 42.0
+OESOPHAGUS = 30.0
+LIVER = 58.0
+CARTILAGE = 106.0
+CORTEX = {"ribs": 900.0, "scapula": 700.0, "sternum": 420.0, "arch": 650.0, "column": 480.0}
+CORTEX_MM = {"ribs": 1.1, "scapula": 1.3, "sternum": 1.0, "arch": 1.6, "column": 1.0}  # thickness of the dense rim
+MARROW = 150.0
+DISC = 85.0
+CORD = 28.0
+VESSEL = 38.0
+NODULE = 42.0
+AIRWAY_WALL = 10.0
+FISSURE = -680.0
+EMPHYSEMA = -966.0
+MATTRESS = -940.0
+COUCH_SHELL = -250.0
+COUCH_CORE = -925.0
+
+LUNG_MIDDLE = -868.0
+LUNG_GRADIENT_PER_MM = 0.32  # lying on the back, the lower lung is denser
+
+
+def noise(generator: torch.Generator, slices: int, size: int, cells: float, memory: float) -> Tensor:
+    """Smooth random fields (slice, row, column), mean 0, SD 1.
+
+    Args:
+        generator: the source of chance.
+        slices: number of slices.
+        size: pixels along a side.
+        cells: standard deviation of the smoothing, in pixels.
+        memory: correlation of one slice with the next, 0 to 1.
+    """
+    reach = max(1, math.ceil(3 * cells))
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / cells) ** 2)
+    taps = taps / taps.norm()
+    fields = torch.empty(slices, size, size)
+    last = torch.zeros(size, size)
+    for number in range(slices):
+        white = torch.randn(1, 1, size + 2 * reach, size + 2 * reach, generator=generator)
+        smooth = F.conv2d(F.conv2d(white, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))[0, 0]
+        last = smooth if number == 0 else memory * last + math.sqrt(1 - memory**2) * smooth
+        fields[number] = last
+    return fields

@@ -1,0 +1,133 @@
+"""A virtual chest CT series, and the truth beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from plugins.ct_harmonizer.simulate.kernels import SHARP, Kernel
+from plugins.ct_harmonizer.simulate.phantom.chest import build
+from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
+from plugins.ct_harmonizer.simulate.phantom.lungs import Nodule
+from plugins.ct_harmonizer.simulate.polar import Grid
+from plugins.ct_harmonizer.simulate.reconstruct import clip, reconstruct
+from plugins.ct_harmonizer.simulate.scanner import Scanner, expose, project
+
+VOXEL_MM = 0.45  # of the phantom
+PHANTOM_PIXELS = 960
+MIDDLE_MM = -29.0  # height of the middle of the series below the tracheal bifurcation
+_SLICES_AT_ONCE = 32  # bounds the memory to about 3 GB
+
+DEFAULT_SCANNER = Scanner(tube_current_time_mas=60.0, thickness_mm=2.0)
+
+Progress = Callable[[int, int], None]  # steps done, of how many
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to scan, and how."""
+
+    slices: int = 56
+    matrix: int = 512
+    field_of_view_mm: float = 384.0
+    spacing_mm: float = 2.0
+    kernel: Kernel = SHARP
+    scanner: Scanner = DEFAULT_SCANNER
+    seed: int = 1
+    emphysema_share: float = 0.17  # of the lungs
+
+    @property
+    def detail(self) -> float:
+        """Share of the finest vessels to grow: those that pixels of this size can show."""
+        return min(1.0, (0.75 / self.image.pixel_mm) ** 2)
+
+    @property
+    def image(self) -> Grid:
+        return Grid(self.matrix, self.field_of_view_mm / self.matrix)
+
+    @property
+    def z_mm(self) -> NDArray[np.float64]:
+        """Heights of the slices, the highest first."""
+        return np.asarray(MIDDLE_MM - (np.arange(self.slices) - (self.slices - 1) / 2) * self.spacing_mm, np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What was scanned, on the image's own voxels: no blur but the voxel's, no noise."""
+
+    hu: NDArray[np.float32]  # (slice, row, column)
+    lung: NDArray[np.bool_]  # lung tissue: within the pleura, without vessels, airways, nodules
+    emphysema: NDArray[np.float32]  # share of the voxel
+    nodules: tuple[Nodule, ...]
+
+    @property
+    def laa_950_percent(self) -> float:
+        """Share of the lung below -950 HU."""
+        return 100 * float((self.hu[self.lung] < -950).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A scanned series. The image's MTF is `request.kernel.mtf`, everywhere in the field of view."""
+
+    hu: NDArray[np.int16]  # (slice, row, column), HU as stored: whole, -1024 to 3071
+    truth: Truth
+    request: Request
+
+
+def scan_chest(request: Request, progress: Progress) -> Scan:
+    """Scan a virtual patient. The same request gives the same series on the same machine.
+
+    `progress` is called with three steps for each slice: the patient, the truth, the image.
+    """
+    total, grid = 3 * request.slices, Grid(PHANTOM_PIXELS, VOXEL_MM)
+    progress(0, total)
+    canvas = Canvas(request.z_mm, PHANTOM_PIXELS, VOXEL_MM, request.scanner.thickness_mm)
+
+    def built(share: float) -> None:
+        progress(round(share * request.slices), total)
+
+    chest = build(canvas, request.seed, request.emphysema_share, request.detail, built)
+    generator = torch.Generator().manual_seed(request.seed)
+    shape = (request.slices, request.matrix, request.matrix)
+    hu, true_hu, lung, emphysema = (np.empty(shape, kind) for kind in (np.int16, np.float32, np.bool_, np.float32))
+    integrate = _Integrate(grid, request.image)
+    done = request.slices
+    batch: list[Tensor] = []
+    for number, fine in enumerate(chest.slices()):
+        batch.append(fine.hu)
+        true_hu[number] = integrate(fine.hu).numpy()
+        share = integrate(fine.lung).numpy()
+        lung[number] = share >= 0.5
+        emphysema[number] = integrate(fine.emphysema).numpy()
+        done += 1
+        progress(done, total)
+        if len(batch) == _SLICES_AT_ONCE or number == request.slices - 1:
+            lines = expose(project(torch.stack(batch), grid, request.scanner), request.scanner, generator)
+            image = reconstruct(lines, request.scanner, request.kernel, request.image, VOXEL_MM)
+            hu[number + 1 - len(batch) : number + 1] = clip(image).to(torch.int16).numpy()
+            done += len(batch)
+            batch.clear()
+            progress(done, total)
+    return Scan(hu, Truth(true_hu, lung, emphysema, chest.nodules), request)
+
+
+class _Integrate:
+    """Means over the image's pixels of a fine slice (row, column), exact for square pixels."""
+
+    def __init__(self, fine: Grid, image: Grid) -> None:
+        def edges(grid: Grid) -> Tensor:
+            return (torch.arange(grid.size + 1, dtype=torch.float64) - grid.size // 2 - 0.5) * grid.pixel_mm
+
+        inner, outer = edges(fine), edges(image)
+        low = torch.maximum(outer[:-1, None], inner[None, :-1])
+        high = torch.minimum(outer[1:, None], inner[None, 1:])
+        self._weights = ((high - low).clamp(min=0) / image.pixel_mm).float()
+
+    def __call__(self, fine: Tensor) -> Tensor:
+        return self._weights @ fine @ self._weights.T
