@@ -1,0 +1,180 @@
+"""Pictures for people: what the harmonizer did to one slice, and what it read at the skin. PNG bytes; no global state."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+_LUNG_WINDOW = (-1250.0, 250.0)  # centre -500, width 1500
+_DIFFERENCE_HU = 150.0
+_INK, _FAINT, _SOURCE, _TARGET, _AFTER = "#1d2733", "#8a97a6", "#c2410c", "#0f766e", "#1d4ed8"
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The figures of the overview."""
+
+    target_name: str
+    frequency_per_mm: NDArray[np.float64]
+    measured: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    source: NDArray[np.float64]  # the measured curve carried to isocentre
+    target: NDArray[np.float64]
+    expected: NDArray[np.float64]  # source times gain
+    origin: str  # "skin", or the kernel table's entry
+    rows: tuple[tuple[str, float, float, str], ...]  # name, before, after, unit
+
+
+def overview(
+    before_hu: NDArray[np.float32],
+    after_hu: NDArray[np.float32],
+    padding: NDArray[np.bool_],
+    lungs: NDArray[np.bool_],
+    spacing_mm: tuple[float, float, float],
+    sheet: Sheet,
+) -> bytes:
+    """The slice with the most lung before, after and their difference; the MTF; the figures."""
+    index = int(np.argmax(lungs.sum(axis=(1, 2)))) if lungs.any() else len(before_hu) // 2
+    box = _around(before_hu[index], padding[index])
+    aspect = spacing_mm[1] / spacing_mm[2]
+    figure = _figure(15.0, 9.2)
+    grid = figure.add_gridspec(2, 6, height_ratios=(1.25, 1.0), hspace=0.24, wspace=0.45)
+    before, after = before_hu[index][box], after_hu[index][box]
+    for column, (image, title) in enumerate(((before, "before"), (after, "after"))):
+        axes = figure.add_subplot(grid[0, 2 * column : 2 * column + 2])
+        axes.imshow(image, cmap="gray", vmin=_LUNG_WINDOW[0], vmax=_LUNG_WINDOW[1], aspect=aspect)
+        _title(axes, f"{title}   slice {index + 1} of {len(before_hu)}, window -500/1500")
+        axes.axis("off")
+    axes = figure.add_subplot(grid[0, 4:6])
+    difference = np.where(padding[index][box], 0.0, after - before)
+    shown = axes.imshow(difference, cmap="RdBu_r", vmin=-_DIFFERENCE_HU, vmax=_DIFFERENCE_HU, aspect=aspect)
+    _title(axes, "after less before")
+    axes.axis("off")
+    bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03)
+    bar.set_label("HU", color=_INK)
+    bar.outline.set_visible(False)
+    _draw_mtf(figure.add_subplot(grid[1, 0:3]), sheet)
+    _draw_table(figure.add_subplot(grid[1, 3:6]), sheet)
+    return _png(figure)
+
+
+def skin(hu: NDArray[np.float32], spacing_mm: tuple[float, float, float], read: Mapping[str, Any]) -> bytes:
+    """The accepted surface on a slice, the edge pooled from it with its model, and the MTF with its band."""
+    index, points = read["surface"]["slice"], np.array(read["surface"]["points"])
+    figure = _figure(16.0, 5.2)
+    grid = figure.add_gridspec(1, 3, wspace=0.24)
+    axes = figure.add_subplot(grid[0])
+    axes.imshow(hu[index], cmap="gray", vmin=-1100, vmax=200, aspect=spacing_mm[1] / spacing_mm[2])
+    axes.plot(points[:, 1], points[:, 0], "o", color="#f59e0b", markersize=4)
+    axes.axis("off")
+    _title(axes, f"{len(points)} accepted segments on slice {index + 1} of {len(hu)}")
+    axes = figure.add_subplot(grid[1])
+    edge = read["edge"]
+    axes.plot(edge["depth_mm"], edge["hu"], ".", color=_FAINT, markersize=4, label="pooled edge, 0.1 mm bins")
+    axes.plot(edge["depth_mm"], edge["model_hu"], color=_SOURCE, linewidth=1.6, label="model, fitted to 3.5 mm")
+    axes.axvspan(3.5, 4.5, color=_FAINT, alpha=0.12, linewidth=0)
+    axes.set_xlabel("depth in mm: air on the left, tissue on the right")
+    axes.set_ylabel("HU")
+    axes.set_xlim(-6, 4.5)
+    _plain(axes)
+    axes.legend(frameon=False, loc="upper left")
+    cloth = f", cloth {read['cloth_mm']:.2f} mm" if read["cloth_mm"] else ""
+    _title(axes, f"edge of {read['segments_accepted']} of {read['segments_seen']} segments{cloth}")
+    axes = figure.add_subplot(grid[2])
+    curve = read["curve"]
+    axes.fill_between(curve["frequency_per_mm"], curve["low"], curve["high"], color=_SOURCE, alpha=0.2, linewidth=0)
+    axes.plot(curve["frequency_per_mm"], curve["mtf"], color=_SOURCE, linewidth=1.8)
+    for name, level in (("f50", 0.5), ("f10", 0.1)):
+        at = read[f"{name}_per_mm"]
+        axes.plot([at, at], [0, level], color=_INK, linewidth=0.8, linestyle=":")
+        axes.annotate(
+            f"{name} {at:.3f}\n({read[f'{name}_low_per_mm']:.3f} to {read[f'{name}_high_per_mm']:.3f})",
+            (at, level),
+            xytext=(8, 4),
+            textcoords="offset points",
+            color=_INK,
+        )
+    axes.set_xlim(0, 1.6)
+    axes.set_ylim(0, max(1.05, 1.05 * max(curve["high"])))
+    axes.set_xlabel("cycles/mm")
+    axes.set_ylabel("MTF")
+    _plain(axes)
+    _title(axes, "MTF at the skin, 95 % band")
+    return _png(figure)
+
+
+def _draw_mtf(axes: Axes, sheet: Sheet) -> None:
+    frequency = sheet.frequency_per_mm
+    at_skin = sheet.origin == "skin"
+    if at_skin:
+        axes.fill_between(frequency, sheet.low, sheet.high, color=_SOURCE, alpha=0.2, linewidth=0)
+        axes.plot(frequency, sheet.measured, color=_SOURCE, linewidth=1.8, label="measured at the skin, 95 % band")
+        axes.plot(frequency, sheet.source, color=_SOURCE, linewidth=1.0, linestyle="--", label="carried to isocentre")
+    else:
+        axes.plot(frequency, sheet.source, color=_SOURCE, linewidth=1.8, label=f"not measured: {sheet.origin}")
+    axes.plot(frequency, sheet.target, color=_TARGET, linewidth=3.2, alpha=0.45, label=f"target {sheet.target_name}")
+    axes.plot(frequency, sheet.expected, color=_AFTER, linewidth=1.6, label="after, expected")
+    axes.set_xlim(0, 1.2)
+    axes.set_ylim(0, max(1.05, 1.05 * float(max(sheet.high.max(), sheet.source.max()))))
+    axes.set_xlabel("cycles/mm")
+    axes.set_ylabel("MTF")
+    _plain(axes)
+    axes.legend(frameon=False, loc="upper right")
+    _title(axes, "resolution")
+
+
+def _draw_table(axes: Axes, sheet: Sheet) -> None:
+    axes.axis("off")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    _title(axes, "in the same lungs")
+    columns = (0.36, 0.58, 0.80)
+    for x, head in zip(columns, ("before", "after", "change"), strict=True):
+        axes.text(x, 0.9, head, ha="right", color=_FAINT, fontsize=12)
+    axes.plot([0, 0.93], [0.86, 0.86], color=_FAINT, linewidth=0.8)
+    for number, (name, before, after, unit) in enumerate(sheet.rows):
+        y = 0.75 - 0.15 * number
+        axes.text(0, y, name, color=_INK, fontsize=13)
+        for x, text in zip(columns, (f"{before:.1f}", f"{after:.1f}", f"{after - before:+.1f}"), strict=True):
+            axes.text(x, y, text, ha="right", color=_INK, fontsize=13)
+        axes.text(0.83, y, unit, color=_FAINT, fontsize=12)
+
+
+def _around(image: NDArray[np.float32], padding: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """Rows and columns that hold the body, with a margin."""
+    body = (image > -500) & ~padding
+    rows, columns = np.flatnonzero(body.sum(axis=1) > 40), np.flatnonzero(body.sum(axis=0) > 40)
+    if rows.size == 0 or columns.size == 0:
+        return slice(None), slice(None)
+    return tuple(slice(max(int(at[0]) - 12, 0), int(at[-1]) + 13) for at in (rows, columns))  # type: ignore[return-value]
+
+
+def _figure(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _plain(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=_FAINT, alpha=0.25, linewidth=0.6)
+    axes.tick_params(colors=_INK)
+
+
+def _title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=12, color=_INK)
+
+
+def _png(figure: Figure) -> bytes:
+    held = io.BytesIO()
+    figure.savefig(held, format="png", dpi=100, bbox_inches="tight", pad_inches=0.2, metadata={"Software": None})
+    return held.getvalue()

@@ -1,0 +1,372 @@
+"""The harmonizer as the node sees it: the only file here that knows the node."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from node.errors import SeriesRefused
+from node.plugin import Curve, Measurement, Method, Quantity, Report, Verdict, Volume
+from plugins.ct_harmonizer import pictures
+from plugins.ct_harmonizer.metrics import LungMetrics, global_noise_hu, lung_mask, lung_metrics
+from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM, Band, MTFMeasurement, MTFRefused, measure_mtf
+from plugins.ct_harmonizer.physics.filter import Gain, apply, gain_towards
+from plugins.ct_harmonizer.physics.guard import consistency
+from plugins.ct_harmonizer.physics.kernels import TARGETS, Kernel, look_up
+
+_SKIN = "skin"
+_LUNGS_LEAST_ML = 300.0
+
+
+class Parameters(BaseModel):
+    """What a rule may set. The defaults aim at a medium kernel of quantitative chest CT."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: Literal["classical"] = Field("classical", description="classical: Eq. 2 of the paper as a regularised filter")
+    target: str = Field("Br40", description=f"kernel to harmonize to, one of {', '.join(sorted(TARGETS))}")
+    target_f50_per_mm: float | None = Field(None, gt=0.1, lt=1.5, description="instead of a named target, with f10")
+    target_f10_per_mm: float | None = Field(None, gt=0.15, lt=1.6, description="instead of a named target, with f50")
+    max_gain: float = Field(2.0, ge=1.0, le=4.0, description="no frequency is amplified more than this")
+    noise_to_signal: float = Field(
+        0.02, ge=0.0, le=1.0, description="Wiener term at 0.5 /mm, grows as frequency squared: more is more cautious"
+    )
+    skin_share: float = Field(
+        0.7,
+        ge=0.4,
+        le=1.0,
+        description="f50 at the skin over f50 at isocentre, where target kernels are defined; 1 where blur does not grow outwards",
+    )
+    fallback: Literal["kernel_table", "refuse"] = Field(
+        "kernel_table", description="where the skin cannot be trusted: take the kernel's published curve, or refuse"
+    )
+    max_slice_mm: float = Field(5.0, gt=0, le=20, description="the skin of thicker slices is not trusted")
+    max_interval: float = Field(
+        0.25, gt=0, le=1, description="the skin is not trusted where half of f50's interval is wider than this share of f50"
+    )
+    require_lungs: bool = Field(True, description="refuse a series without lungs; false only to measure phantoms")
+    seed: int = Field(0, ge=0, description="of the bootstrap")
+
+    @model_validator(mode="after")
+    def _target_is_whole(self) -> Self:
+        given = (self.target_f50_per_mm, self.target_f10_per_mm)
+        if (given[0] is None) != (given[1] is None):
+            raise ValueError("target_f50_per_mm and target_f10_per_mm are given together")
+        if given[0] is not None and given[1] is not None and given[0] >= given[1]:
+            raise ValueError("target_f50_per_mm must be less than target_f10_per_mm")
+        if self.target not in TARGETS:
+            raise ValueError(f"no target kernel {self.target!r}; there are {', '.join(sorted(TARGETS))}")
+        return self
+
+    @property
+    def kernel(self) -> Kernel:
+        """The target."""
+        if self.target_f50_per_mm is not None and self.target_f10_per_mm is not None:
+            return Kernel("custom", self.target_f50_per_mm, self.target_f10_per_mm)
+        return TARGETS[self.target]
+
+
+class CTHarmonizer:
+    """Brings chest CT of any kernel to the resolution of one target kernel."""
+
+    name: ClassVar[str] = "ct_harmonizer"
+    version: ClassVar[str] = "0.1.0"
+    Parameters: ClassVar[type[BaseModel]] = Parameters
+
+    def measure(self, volume: Volume, parameters: Parameters) -> Measurement:
+        """The MTF at the skin, or, where it cannot be trusted, of the kernel's name.
+
+        Raises:
+            SeriesRefused: not a chest, or neither the skin nor the table gives an MTF.
+        """
+        if parameters.require_lungs:
+            self._lungs(volume)
+        noise = global_noise_hu(volume.hu, volume.spacing_mm)
+        try:
+            read = measure_mtf(
+                volume.hu,
+                volume.spacing_mm,
+                volume.padding,
+                slice_thickness_mm=volume.slice_thickness_mm,
+                seed=parameters.seed,
+            )
+        except MTFRefused as refusal:
+            return self._from_table(volume, parameters, str(refusal), None, noise)
+        distrust = _distrust(read, volume, parameters)
+        if distrust:
+            return self._from_table(volume, parameters, distrust, read, noise)
+        data = _skin_data(read)
+        return Measurement({**data, "source": _SKIN, "noise_hu": noise}, _quantities(data, noise))
+
+    def method(self, measurement: Measurement, parameters: Parameters) -> Method:
+        """Eq. 2 from this measurement to the target."""
+        gain, source = _gain(measurement, parameters), _at_isocentre(measurement, parameters)
+        heard = source > 0.1
+        settings = parameters.model_dump(exclude={"require_lungs"})
+        fingerprint = hashlib.sha256(json.dumps([self.name, self.version, settings], sort_keys=True).encode())
+        return Method(
+            self.name,
+            self.version,
+            _description(measurement, parameters),
+            fingerprint.hexdigest(),
+            sharpens=bool((gain.gain[heard] > 1.02).any()),
+            smooths=bool((gain.gain[heard] < 0.98).any()),
+        )
+
+    def harmonize(
+        self, volume: Volume, measurement: Measurement, parameters: Parameters
+    ) -> Iterator[NDArray[np.float32]]:
+        """Filter slice by slice."""
+        gain = _gain(measurement, parameters)
+        for image, padding in zip(volume.hu, volume.padding, strict=True):
+            yield apply(image, padding, gain, volume.spacing_mm[1:])
+
+    def check(
+        self, volume: Volume, harmonized: NDArray[np.float32], measurement: Measurement, parameters: Parameters
+    ) -> Verdict:
+        """Data consistency below half of f50, in lung and in soft tissue."""
+        if not np.isfinite(harmonized[~volume.padding]).all():
+            return Verdict(passed=False, reasons=("the harmonized slices hold values that are not numbers",))
+        lungs = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
+        gain, f50 = _gain(measurement, parameters), float(measurement.data["f50_per_mm"])
+        shift = consistency(
+            volume.hu, harmonized, volume.padding, lungs, gain, f50, volume.spacing_mm[1:]
+        )
+        figures = {
+            "lung shift below half f50": shift.lung_low_hu,
+            "soft tissue shift below half f50": shift.soft_low_hu,
+            "lung mean shift": shift.lung_mean_hu,
+            "soft tissue mean shift": shift.soft_mean_hu,
+        }
+        reasons = list(shift.failures())
+        if shift.lung_low_hu is None and parameters.require_lungs:
+            reasons.append("too few lung voxels to judge the harmonized slices by")
+        quantities = {name: Quantity(value, "[hnsf'U]") for name, value in figures.items() if value is not None}
+        return Verdict(not reasons, tuple(reasons), quantities)
+
+    def report(
+        self, volume: Volume, harmonized: NDArray[np.float32], measurement: Measurement, parameters: Parameters
+    ) -> Report:
+        """LAA-950, Perc15, mass and noise before and after in the same lungs, the curves, and two pictures."""
+        lungs = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
+        before, after = (
+            self._figures(hu, lungs, volume) for hu in (volume.hu, harmonized)
+        )
+        data, kernel = measurement.data, parameters.kernel
+        source, gain = _at_isocentre(measurement, parameters), _gain(measurement, parameters)
+        target = kernel.mtf(FREQUENCY_PER_MM)
+        axes = ("frequency in cycles/mm", "MTF")
+        frequency = tuple(FREQUENCY_PER_MM.tolist())
+        measured = data["curve"]
+        curves = {
+            "source": Curve(frequency, tuple(measured["mtf"]), *axes, tuple(measured["low"]), tuple(measured["high"])),
+            "target": Curve(frequency, tuple(target.tolist()), *axes),
+            "expected": Curve(frequency, tuple((source * gain.gain).tolist()), *axes),
+            "gain": Curve(frequency, tuple(gain.gain.tolist()), axes[0], "gain"),
+        }
+        sheet = pictures.Sheet(
+            f"{kernel.name}, f50 {kernel.f50_per_mm:.2f} /mm",
+            FREQUENCY_PER_MM,
+            np.array(measured["mtf"]),
+            np.array(measured["low"]),
+            np.array(measured["high"]),
+            source,
+            target,
+            source * gain.gain,
+            str(data["source"]),
+            tuple((name, before[name].value, after[name].value, unit) for name, unit in _SHOWN if name in before),
+        )
+        drawn = {
+            "overview": pictures.overview(volume.hu, harmonized, volume.padding, lungs, volume.spacing_mm, sheet),
+        }
+        notes = [_description(measurement, parameters)]
+        if data.get("distrust"):
+            notes.append(f"The skin was not trusted: {data['distrust']}. The curve is that of the {data['source']}.")
+        skin = data.get("skin", data)
+        if "edge" in skin:
+            drawn["skin"] = pictures.skin(volume.hu, volume.spacing_mm, skin)
+        return Report(before, after, curves, drawn, tuple(notes))
+
+    def _lungs(self, volume: Volume) -> NDArray[np.bool_]:
+        lungs = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
+        litres = float(lungs.sum() * np.prod(volume.spacing_mm) / 1e6)
+        if litres * 1000 < _LUNGS_LEAST_ML:
+            raise SeriesRefused(
+                f"series {volume.series_instance_uid} shows {litres:.2f} l of lung, at least {_LUNGS_LEAST_ML / 1000:.1f} l are needed:"
+                " it is no chest CT and is not harmonized"
+            )
+        return lungs
+
+    def _figures(
+        self, hu: NDArray[np.float32], lungs: NDArray[np.bool_], volume: Volume
+    ) -> dict[str, Quantity]:
+        noise = global_noise_hu(hu, volume.spacing_mm)
+        figures = {} if noise is None else {"noise": Quantity(noise, "[hnsf'U]")}
+        if lungs.any():
+            figures |= _lung_quantities(lung_metrics(hu, lungs, volume.spacing_mm))
+        return figures
+
+    def _from_table(
+        self, volume: Volume, parameters: Parameters, why: str, read: MTFMeasurement | None, noise: float | None
+    ) -> Measurement:
+        """The MTF by the kernel's name."""
+        uid, header = volume.series_instance_uid, volume.headers[0] if volume.headers else {}
+        if parameters.fallback == "refuse":
+            raise SeriesRefused(f"the MTF of series {uid} cannot be measured at the skin: {why}; it is not harmonized")
+        maker, named = (_text(header.get(keyword)) for keyword in ("Manufacturer", "ConvolutionKernel"))
+        kernel = look_up(maker, named)
+        if kernel is None:
+            raise SeriesRefused(
+                f"the MTF of series {uid} cannot be measured at the skin: {why}; and the kernel table has no kernel"
+                f" {named or '(none given)'!r} of {maker or '(no manufacturer given)'!r}; it is not harmonized"
+            )
+        curve = kernel.mtf(FREQUENCY_PER_MM).tolist()
+        f50, f10 = kernel.f50_per_mm, kernel.f10_per_mm
+        data: dict[str, Any] = {
+            "source": f"kernel table {maker.title()} {named}",
+            "distrust": why,
+            "f50_per_mm": f50,
+            "f50_low_per_mm": None,
+            "f50_high_per_mm": None,
+            "f10_per_mm": f10,
+            "f10_low_per_mm": None,
+            "f10_high_per_mm": None,
+            "segments_accepted": 0 if read is None else read.segments_accepted,
+            "segments_seen": 0 if read is None else read.segments_seen,
+            "curve": {"frequency_per_mm": FREQUENCY_PER_MM.tolist(), "mtf": curve, "low": curve, "high": curve},
+            "noise_hu": noise,
+        }
+        if read is not None:
+            data["skin"] = _skin_data(read)  # what was read and not trusted
+        return Measurement(data, _quantities(data, noise))
+
+
+_SHOWN = (("LAA-950", "%"), ("Perc15", "HU"), ("lung mass", "g"), ("mean lung", "HU"), ("noise", "HU"))
+
+
+def _lung_quantities(found: LungMetrics) -> dict[str, Quantity]:
+    return {
+        "LAA-950": Quantity(found.laa950_percent, "%"),
+        "Perc15": Quantity(found.perc15_hu, "[hnsf'U]"),
+        "lung mass": Quantity(found.mass_g, "g"),
+        "lung volume": Quantity(found.volume_ml, "mL"),
+        "mean lung": Quantity(found.mean_hu, "[hnsf'U]"),
+    }
+
+
+def _distrust(read: MTFMeasurement, volume: Volume, parameters: Parameters) -> str | None:
+    """Why a reading at the skin is not used, None where it is."""
+    thickness = volume.slice_thickness_mm or volume.spacing_mm[0]
+    if thickness > parameters.max_slice_mm:
+        return (
+            f"slices of {thickness:g} mm, at most {parameters.max_slice_mm:g} mm are trusted: the skin bends within such a slice and reads too soft"
+            f" (it reads f50 {read.f50_per_mm.value:.2f} /mm)"
+        )
+    band = read.f50_per_mm
+    width = (band.high - band.low) / 2 / band.value
+    if width > parameters.max_interval:
+        return f"f50 {band.value:.2f} /mm is known within {100 * width:.0f} % only, {100 * parameters.max_interval:.0f} % are allowed"
+    return None
+
+
+def _skin_data(read: MTFMeasurement) -> dict[str, Any]:
+    """A reading as JSON, with what its picture needs."""
+    curve, points = read.curve, read.accepted_points
+    slices, counts = np.unique(points[:, 0].astype(int), return_counts=True)
+    shown = int(slices[np.argmax(counts)])
+    on_slice = points[points[:, 0] == shown]
+    known = np.isfinite(read.esf_hu)
+    return {
+        **_band("f50", read.f50_per_mm),
+        **_band("f10", read.f10_per_mm),
+        "peak": curve.peak,
+        "segments_accepted": read.segments_accepted,
+        "segments_seen": read.segments_seen,
+        "segments_refused": read.refusals,
+        "slices_measured": read.slices_measured,
+        "radius_mm": list(read.radius_mm),
+        "skin_mm": read.skin_mm,
+        "cloth_mm": read.cloth_mm,
+        "residual_hu": read.residual_hu,
+        "jitter_mm": read.jitter_mm,
+        "slant_mm": read.slant_mm,
+        "curve": {
+            "frequency_per_mm": curve.frequency_per_mm.tolist(),
+            "mtf": curve.mtf.tolist(),
+            "low": curve.low.tolist(),
+            "high": curve.high.tolist(),
+        },
+        "edge": {
+            "depth_mm": read.depth_mm[known].round(3).tolist(),
+            "hu": read.esf_hu[known].round(2).tolist(),
+            "model_hu": read.model_hu[known].round(2).tolist(),
+        },
+        "surface": {"slice": shown, "points": on_slice[:, 1:].round(1).tolist()},
+    }
+
+
+def _band(name: str, band: Band) -> dict[str, float]:
+    return {f"{name}_per_mm": band.value, f"{name}_low_per_mm": band.low, f"{name}_high_per_mm": band.high}
+
+
+def _quantities(data: dict[str, Any], noise: float | None) -> dict[str, Quantity]:
+    found = {
+        name: Quantity(data[f"{name}_per_mm"], "/mm", data[f"{name}_low_per_mm"], data[f"{name}_high_per_mm"])
+        for name in ("f50", "f10")
+    }
+    found["segments accepted"] = Quantity(float(data["segments_accepted"]), "1")
+    if noise is not None:
+        found["noise"] = Quantity(noise, "[hnsf'U]")
+    return found
+
+
+def _at_isocentre(measurement: Measurement, parameters: Parameters) -> NDArray[np.float64]:
+    """The source's MTF where the target's is defined: the skin's curve with its frequencies stretched by 1 / skin_share."""
+    mtf = np.array(measurement.data["curve"]["mtf"])
+    if measurement.data["source"] != _SKIN:
+        return mtf
+    return np.interp(FREQUENCY_PER_MM * parameters.skin_share, FREQUENCY_PER_MM, mtf)
+
+
+def _gain(measurement: Measurement, parameters: Parameters) -> Gain:
+    return gain_towards(
+        parameters.kernel.mtf(FREQUENCY_PER_MM),
+        _at_isocentre(measurement, parameters),
+        FREQUENCY_PER_MM,
+        max_gain=parameters.max_gain,
+        noise_to_signal=parameters.noise_to_signal,
+    )
+
+
+def _description(measurement: Measurement, parameters: Parameters) -> str:
+    """For Derivation Description (0008,2111)."""
+    data, kernel = measurement.data, parameters.kernel
+    if data["source"] == _SKIN:
+        where = (
+            f"MTF measured at the skin on {data['segments_accepted']} of {data['segments_seen']} segments:"
+            f" f50 {data['f50_per_mm']:.3f} /mm (95 % {data['f50_low_per_mm']:.3f} to {data['f50_high_per_mm']:.3f}),"
+            f" f10 {data['f10_per_mm']:.3f} /mm (95 % {data['f10_low_per_mm']:.3f} to {data['f10_high_per_mm']:.3f});"
+            f" f50 at isocentre taken as {data['f50_per_mm'] / parameters.skin_share:.3f} /mm"
+        )
+    else:
+        where = (
+            f"MTF not measured but taken from the {data['source']}:"
+            f" f50 {data['f50_per_mm']:.3f} /mm, f10 {data['f10_per_mm']:.3f} /mm"
+        )
+    return (
+        f"Resolution harmonized by a regularised linear filter, MTF target over MTF source (Zarei 2024, Eq. 2), gain at most {parameters.max_gain:g}. {where}."
+        f" Target {kernel.name}: f50 {kernel.f50_per_mm:.3f} /mm, f10 {kernel.f10_per_mm:.3f} /mm."
+    )
+
+
+def _text(value: Any) -> str:
+    """A header's value, its first where there are several."""
+    if isinstance(value, (list, tuple)):
+        value = value[0] if value else ""
+    return "" if value is None else str(value).strip()
