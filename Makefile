@@ -31,7 +31,7 @@ test: setup peers lint
 	$(BIN)/pytest
 
 bench: setup peers
-	$(BIN)/pytest tests/bench --override-ini=norecursedirs= -s
+	$(BIN)/pytest tests/bench --override-ini='norecursedirs=.*' -s
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache demo-output
