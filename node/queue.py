@@ -128,6 +128,7 @@ class Executor:
                 application_version=_VERSION,
                 executor_id=self._executor_id,
                 log_level="WARNING",
+                sys_db_pool_size=5,  # it runs one job and a few loops
             )
         )
         # No limit: the workflow counts lost workers itself and stops the series with the reason.

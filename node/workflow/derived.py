@@ -72,7 +72,7 @@ def derive(work: Work) -> None:
                 job_id=held.job.id,
                 source_instance_id=sources[one.source_sop_instance_uid],
                 sop_instance_uid=one.sop_instance_uid,
-                path=str(one.path.relative_to(context.config.derived_dir)),
+                path=f"{held.job.id}/{one.path.name}",
                 sha256=one.sha256,
             )
             for one in derived

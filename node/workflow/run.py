@@ -193,7 +193,8 @@ def _hung(work: Work, state: State) -> None:
     """A step ran past its time: stop the series. The process ends next, for nothing else ends a step."""
     said = f"{state} took longer than {work.context.config.process.step_timeout_s:g} s and was stopped"
     with work.transaction() as held:
-        held.rest(State.FAILED, Event.FAILURE, said, kind=ErrorKind.PERMANENT, detail={"step": state.value})
+        if State(held.series.state) is state:  # else it ended in the last moment
+            held.rest(State.FAILED, Event.FAILURE, said, kind=ErrorKind.PERMANENT, detail={"step": state.value})
 
 
 def _patiently(write: Callable[[], R]) -> R:

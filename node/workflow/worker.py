@@ -53,7 +53,8 @@ def run_worker(
         signal.signal(number, lambda *_: stopping.set())
     if exit_with_parent:
         when_parent_ends(worker.let_go)
-    worker.start()
+    if not worker.start(stopping):
+        return
     stopping.wait()
     if not worker.stop():
         log.warning("worker ends in the middle of a step", worker=executor_id)
@@ -85,11 +86,14 @@ class Worker:
         self._executor = Executor(database, executor_id, partial(self._run, context), poll_s)
         self._heartbeat = threading.Thread(target=self._beat, name="lease", daemon=True)
 
-    def start(self) -> None:
-        """Wait until no other process has this name, then take jobs: first those that it had in hand."""
-        self._lock_path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock_path.open("wb")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)  # the system gives it up with the process, however that ends
+    def start(self, stopping: threading.Event) -> bool:
+        """Wait until no other process has this name, then take jobs: first those that it had in hand.
+
+        Returns False where `stopping` was set before that.
+        """
+        self._lock = self._wait_for_name(stopping)
+        if self._lock is None:
+            return False
         with self.database.write() as session:
             leases.renew(session, self.executor_id, datetime.now(UTC), self._lease_s)
             audit.record(
@@ -100,6 +104,7 @@ class Worker:
         self._executor.start()
         self._heartbeat.start()
         log.info("worker started", worker=self.executor_id)
+        return True
 
     def stop(self) -> bool:
         """Take no more jobs, let go of the one in hand and end.
@@ -122,6 +127,8 @@ class Worker:
     def let_go(self) -> None:
         """Give up the lease and the job in hand, so that it does not count as lost with this worker."""
         self._ending.set()
+        if self._lock is None:  # lease and job are those of the process that has the name still
+            return
         with self.database.write() as session:
             leases.release(session, self.executor_id)
             session.execute(
@@ -129,6 +136,24 @@ class Worker:
                 .where(Job.executor_id == self.executor_id, Job.finished_at.is_(None))
                 .values(executor_id=None)
             )
+
+    def _wait_for_name(self, stopping: threading.Event) -> BinaryIO | None:
+        """The lock on this worker's name; the system takes it from a process that ends, however that ends."""
+        self._lock_path.parent.mkdir(parents=True, exist_ok=True)
+        lock = self._lock_path.open("wb")
+        waits = False
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not waits:
+                    log.warning("another process has this worker's name, waiting for its end", worker=self.executor_id)
+                waits = True
+            else:
+                return lock
+            if stopping.wait(0.2):
+                lock.close()
+                return None
 
     def _run(self, context: Context, job_id: str, attempt: int) -> None:
         with self._busy:
@@ -141,5 +166,5 @@ class Worker:
                 with self.database.write() as session:
                     leases.renew(session, self.executor_id, datetime.now(UTC), self._lease_s)
                 take_over(self.database, self._queue, datetime.now(UTC))
-            except sa.exc.SQLAlchemyError:
-                log.exception("the lease could not be renewed", worker=self.executor_id)
+            except Exception:
+                log.exception("the lease could not be renewed, it is tried again", worker=self.executor_id)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -260,7 +261,7 @@ class Workshop:
                 if State(series.state) in (states or AT_REST):
                     return series
             if time.monotonic() > deadline:
-                raise AssertionError(f"still {series.state} after {timeout_s} s: {series.reason}\n{self.errors()}")
+                raise AssertionError(f"still {series.state} after {timeout_s} s: {series.reason}\n{self.log()}")
             time.sleep(0.02)
 
     def job(self, series_id: int, in_round: int = 1) -> Job:
@@ -312,22 +313,23 @@ class Workshop:
         """Wait until a worker stands in the step."""
         deadline = time.monotonic() + timeout_s
         while not (self.folder / f"in-{step}").exists():
-            assert time.monotonic() < deadline, f"{step} was not reached\n{self.errors()}"
+            assert time.monotonic() < deadline, f"{step} was not reached\n{self.log()}"
             time.sleep(0.01)
 
     def start(self, executor_id: str = "worker-0", **options: Any) -> subprocess.Popen[str]:
         """A worker in a process of its own."""
         arguments = [f"{name}={value}" for name, value in options.items()]
-        with (self.folder / "errors.txt").open("a") as errors_file:
+        with (self.folder / "log.txt").open("a") as log:
             process = subprocess.Popen(
-                [sys.executable, "-W", "error", __file__, str(self.folder), self.config.database_url, executor_id, *arguments],
-                stdin=subprocess.PIPE, stderr=errors_file, text=True,
+                [sys.executable, "-u", "-W", "error", __file__, str(self.folder), self.config.database_url, executor_id, *arguments],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, text=True,
             )  # fmt: skip
         self.processes.append(process)
         return process
 
-    def errors(self) -> str:
-        file = self.folder / "errors.txt"
+    def log(self) -> str:
+        """What the workers in processes of their own said."""
+        file = self.folder / "log.txt"
         return file.read_text() if file.exists() else ""
 
     def close(self) -> None:
@@ -343,7 +345,7 @@ class Workshop:
 def worker(workshop: Workshop, executor_id: str = "worker-0", **options: Any) -> Iterator[Worker]:
     """A worker in this process; it must be idle when it ends."""
     running = Worker(workshop.config, workshop.database, executor_id, steps(workshop.folder), poll_s=0.02, **options)
-    running.start()
+    assert running.start(threading.Event())
     try:
         yield running
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 from workshop import WHOLE, Workshop, worker
@@ -11,6 +12,7 @@ from workshop import WHOLE, Workshop, worker
 from node.audit import Event
 from node.errors import ConfigError
 from node.journey import State
+from node.store import leases
 from node.store.tables import Job, Series
 from node.workflow import retry
 
@@ -113,6 +115,24 @@ def test_a_worker_waits_for_another_of_its_name(workshop: Workshop):
         assert workshop.wait(row).state == "done"
     killer.join()
     first.wait()
+
+
+def test_a_worker_that_waits_for_its_name_can_be_told_to_stop_and_harms_no_other(workshop: Workshop):
+    workshop.tell("block-harmonizing")
+    row = workshop.series(2)
+    first = workshop.start()
+    workshop.reached("harmonizing")
+    second = workshop.start()
+    deadline = time.monotonic() + 20
+    while "another process has this worker's name" not in workshop.log():
+        assert time.monotonic() < deadline, workshop.log()
+        time.sleep(0.02)
+    second.terminate()
+    assert second.wait(5) == 0
+    assert workshop.job(row).executor_id == "worker-0"
+    with workshop.database.read() as session:
+        assert leases.alive(session, datetime.now(UTC)) == {"worker-0"}
+    first.kill()
 
 
 def test_a_worker_must_have_a_name_that_a_file_can_have(workshop: Workshop):
