@@ -6,6 +6,7 @@ an image of gigabytes, and the libraries would allocate it.
 
 from __future__ import annotations
 
+import struct
 from importlib.util import find_spec
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
+from node.dicom.gdcm_process import decode_jpeg
 from node.dicom.values import number, uid_of
 from node.errors import InvalidObject, PermanentError
 
@@ -102,7 +104,7 @@ def decode(instance: Dataset) -> NDArray[np.integer[Any]]:
     rows, columns = _size(instance)
     try:
         if syntax.is_encapsulated and syntax in _JPEG_FAMILY:
-            _hold_stream_against_header(_stream(instance), rows, columns)
+            _hold_stream_against_header(_stream(instance), instance)
         pixels = _gdcm(instance) if codec == _GDCM else _pydicom(instance, _PYDICOM_PLUGIN.get(codec, ""))
     except Exception as error:  # over a corrupt stream a codec raises nearly anything
         reason = f"its Pixel Data cannot be decoded from {name_of(syntax)}: {' '.join(str(error).split())}"
@@ -135,28 +137,36 @@ def _stream(instance: Dataset) -> bytes:
     return get_frame(instance.PixelData, 0, number_of_frames=1)
 
 
-def _hold_stream_against_header(stream: bytes, rows: int, columns: int) -> None:
-    found = _size_in_siz(stream) if _SIZ in stream[:4096] else _size_in_start_of_frame(stream)
-    if found != (rows, columns):
-        raise ValueError(f"the stream holds {found[0]} x {found[1]} pixels, the header says {rows} x {columns}")
+def _hold_stream_against_header(stream: bytes, instance: Dataset) -> None:
+    find = _in_siz if _SIZ in stream[:4096] else _in_start_of_frame
+    rows, columns, components, precision = find(stream)
+    if (rows, columns, components) != (instance.Rows, instance.Columns, 1) or precision > instance.BitsAllocated:
+        raise ValueError(
+            f"the stream holds {rows} x {columns} pixels of {components} components of {precision} bits, the header says "
+            f"{instance.Rows} x {instance.Columns} of 1 of {instance.BitsAllocated}"
+        )
     # libjpeg would fill the rest with grey, and say nothing. Encoders pad to an even length with 00H or FFH.
     if not stream.rstrip(b"\0\xff").endswith(_END_OF_IMAGE):
         raise ValueError("the stream is cut off")
 
 
-def _size_in_siz(stream: bytes) -> tuple[int, int]:
+def _in_siz(stream: bytes) -> tuple[int, int, int, int]:
+    """Rows, columns, components and precision of a JPEG 2000 codestream."""
     start = stream.index(_SIZ) + len(_SIZ) + 4
     right, bottom, left, top = (int.from_bytes(stream[start + 4 * n : start + 4 * n + 4]) for n in range(4))
-    return bottom - top, right - left
+    components = int.from_bytes(stream[start + 32 : start + 34])
+    return bottom - top, right - left, components, (stream[start + 34] & 0x7F) + 1
 
 
-def _size_in_start_of_frame(stream: bytes) -> tuple[int, int]:
+def _in_start_of_frame(stream: bytes) -> tuple[int, int, int, int]:
+    """The same of a JPEG or JPEG-LS stream."""
     place = 2
-    while place + 9 <= len(stream) and stream[place] == 0xFF:
+    while place + 10 <= len(stream) and stream[place] == 0xFF:
         marker, length = stream[place + 1], int.from_bytes(stream[place + 2 : place + 4])
         if marker in _START_OF_FRAME:
-            return int.from_bytes(stream[place + 5 : place + 7]), int.from_bytes(stream[place + 7 : place + 9])
-        place += 1 if marker == 0xFF else 2 + length  # 0xFF may be repeated before a marker
+            precision, rows, columns, components = struct.unpack_from(">BHHB", stream, place + 4)
+            return rows, columns, components, precision
+        place += 1 if marker == 0xFF else 2 + length  # FFH may be repeated before a marker
     raise ValueError("the stream has no start of frame")
 
 
@@ -167,30 +177,15 @@ def _pydicom(instance: Dataset, plugin: str) -> NDArray[np.integer[Any]]:
 
 
 def _gdcm(instance: Dataset) -> NDArray[np.integer[Any]]:
-    """By GDCM itself: pydicom's bridge leaves out the 12-bit lossy processes, which it decodes as well."""
-    import gdcm
-
-    gdcm.Trace.WarningOff()
-    gdcm.Trace.ErrorOff()
-    allocated, stored, signed = instance.BitsAllocated, instance.BitsStored, instance.PixelRepresentation
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(_stream(instance))
-    fragments = gdcm.SequenceOfFragments.New()
-    fragments.AddFragment(fragment)
-    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((instance.Columns, instance.Rows, 1))
-    image.SetDataElement(element)
-    interpretation = gdcm.PhotometricInterpretation.GetPIType(instance.PhotometricInterpretation)
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(interpretation))
-    syntax = gdcm.TransferSyntax.GetTSType(str(instance.file_meta.TransferSyntaxUID))
-    image.SetTransferSyntax(gdcm.TransferSyntax(syntax))
-    image.SetPixelFormat(gdcm.PixelFormat(1, allocated, stored, stored - 1, signed))
-    decoded = image.GetBuffer()
-    if decoded is None:
-        raise ValueError("GDCM finds it corrupt")
-    dtype = np.dtype(f"{'i' if signed else 'u'}{allocated // 8}")
-    data = decoded.encode("utf-8", "surrogateescape")  # GDCM hands bytes over as str
-    return np.frombuffer(data, dtype).reshape(instance.Rows, instance.Columns)
+    allocated, signed = int(instance.BitsAllocated), bool(instance.PixelRepresentation)
+    data = decode_jpeg(
+        _stream(instance),
+        instance.file_meta.TransferSyntaxUID,
+        rows=instance.Rows,
+        columns=instance.Columns,
+        bits_allocated=allocated,
+        bits_stored=instance.BitsStored,
+        signed=signed,
+    )
+    pixels = np.frombuffer(data, f"<{'i' if signed else 'u'}{allocated // 8}").reshape(instance.Rows, instance.Columns)
+    return pixels.astype(pixels.dtype.newbyteorder("="), copy=False)
