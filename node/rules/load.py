@@ -40,9 +40,9 @@ def parse_rule(document: Mapping[str, Any]) -> Rule:
     except ValidationError as error:
         flaws = [_from_pydantic(document, one["loc"], one["type"], one["msg"]) for one in error.errors()]
         raise _rule_error(document, flaws) from error
-    flaws = list(check.problems(rule.match)) or list(reach.problems(rule.match))
-    if flaws:
-        raise _rule_error(document, flaws)
+    unsound = list(check.problems(rule.match)) or list(reach.problems(rule.match))
+    if unsound:
+        raise _rule_error(document, [(_places(path), what) for path, what in unsound])
     return rule
 
 
@@ -255,46 +255,57 @@ class _NoKeyTwice(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _rule_error(document: Mapping[str, Any], flaws: Sequence[tuple[str, str]]) -> RuleError:
+Places = Sequence[int | str]
+"""Where something stands in a document: keys and indices from the top."""
+
+
+def _rule_error(document: Mapping[str, Any], flaws: Sequence[tuple[Places, str]]) -> RuleError:
     name = f"rule {document['name']!r}" if document.get("name") else "a rule without a name"
-    listed = "; ".join(f"{path}{_subject_at(document, path)}: {what}" for path, what in flaws)
+    listed = "; ".join(f"{_path(places)}{_subject_at(document, places)}: {what}" for places, what in flaws)
     return RuleError(f"{name} cannot be loaded: {listed}")
 
 
-def _subject_at(document: Mapping[str, Any], path: str) -> str:
-    """` (tag BodyPartExamined)`: what the clause at that path, or around it, speaks of."""
-    here, said = _steps(document, path)[-1], ""
-    for here in _steps(document, path):
-        if isinstance(here, Mapping):
-            said = next((f" ({key} {here[key]})" for key in ("tag", "fact") if here.get(key) is not None), said)
+def _path(places: Places) -> str:
+    return "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in places).lstrip(".")
+
+
+def _places(path: str) -> Places:
+    """Those of a path such as `match.all[2].any[0]`."""
+    return [int(index) if index else word for word, index in re.findall(r"(\w+)|\[(\d+)\]", path)]
+
+
+def _subject_at(document: Mapping[str, Any], places: Places) -> str:
+    """` (tag BodyPartExamined)`: what the clause at that place, or around it, speaks of."""
+    said = ""
+    for part in _along(document, places):
+        if isinstance(part, Mapping):
+            said = next((f" ({key} {part[key]})" for key in ("tag", "fact") if part.get(key) is not None), said)
     return said
 
 
-def _steps(document: Any, path: str) -> list[Any]:
-    """What lies along a path like `match.all[2].any[0]`."""
+def _along(document: Any, places: Places) -> list[Any]:
+    """Every part of the document on the way to that place, as far as there are any."""
     found = [document]
-    for word, index in re.findall(r"(\w+)|\[(\d+)\]", path):
+    for place in places:
         try:
-            found.append(found[-1][int(index) if index else word])
+            found.append(found[-1][place])
         except (KeyError, IndexError, TypeError):
             break
     return found
 
 
-def _from_pydantic(document: Mapping[str, Any], where: Sequence[int | str], kind: str, said: str) -> tuple[str, str]:
-    """Path and message of an error of the model, for people."""
+def _from_pydantic(document: Mapping[str, Any], where: Places, kind: str, said: str) -> tuple[Places, str]:
+    """Place and message of an error of the model, for people."""
     places = [place for place in where if not str(place).startswith("<")]
-    path = "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in places).lstrip(".")
-    around = _steps(document, path)
     if "between" in places and kind in {"tuple_type", "too_long", "too_short", "missing"}:
-        return path, "expected two numbers, [low, high], either of them null for an open end"
+        return places, "expected two numbers, [low, high], either of them null for an open end"
     if kind == "union_tag_not_found":
-        return path, _no_part(around[-1])
+        return places, _no_part(_along(document, places)[-1])
     if kind == "extra_forbidden":
-        return path, _unexpected(str(places[-1]), around[-2])
+        return places, _unexpected(str(places[-1]), _along(document, places[:-1])[-1])
     if kind == "missing":
-        return path, "is missing"
-    return path, said.removeprefix("Value error, ")
+        return places, "is missing"
+    return places, said.removeprefix("Value error, ")
 
 
 def _no_part(part: Any) -> str:

@@ -159,7 +159,7 @@ def test_a_pattern_that_ruins_backtracking_takes_no_time(ask, chest: SeriesFacts
     began = time.perf_counter()
     assert not ask({"tag": "SeriesDescription", "matches": "^(a+)+$"}, facts).matched
     assert not ask({"tag": "SeriesDescription", "like": "*a*a*a*a*a*a*b"}, facts).matched
-    assert time.perf_counter() - began < 1
+    assert time.perf_counter() - began < 5
 
 
 def test_a_clause_of_no_known_subject_cannot_be_asked(chest: SeriesFacts):

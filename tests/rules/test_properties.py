@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 from typing import Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from node.errors import RuleError
@@ -15,6 +16,7 @@ from node.rules.explain import Explanation, summary, text
 from node.rules.load import parse_rule
 from node.rules.match import evaluate
 from node.rules.model import (
+    KINDS,
     AllOf,
     AnyOf,
     Between,
@@ -29,6 +31,9 @@ from node.rules.model import (
 )
 from node.rules.subjects import FACTS
 from node.series import SeriesFacts, TagValues
+
+# A busy machine is no failure.
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TEXTS = ("Modality", "ImageType", "SeriesDescription")
 NUMBERS = ("SliceThickness", "KVP", "PixelSpacing")
@@ -101,6 +106,7 @@ trees = st.recursive(
 )
 
 
+@patiently
 @given(trees, all_facts)
 def test_no_facts_make_it_raise_and_it_can_always_be_read(match: Match, facts: SeriesFacts):
     said = evaluate(match, facts)
@@ -109,11 +115,13 @@ def test_no_facts_make_it_raise_and_it_can_always_be_read(match: Match, facts: S
     assert summary(said)
 
 
+@patiently
 @given(trees, all_facts)
 def test_the_answer_is_that_of_plain_logic_over_the_leaves(match: Match, facts: SeriesFacts):
     assert evaluate(match, facts).matched is _plainly(match, facts)
 
 
+@patiently
 @given(st.lists(trees, min_size=1, max_size=3), all_facts)
 def test_de_morgan(parts: list[Match], facts: SeriesFacts):
     denied = tuple(Not(not_=part) for part in parts)
@@ -123,11 +131,13 @@ def test_de_morgan(parts: list[Match], facts: SeriesFacts):
     assert evaluate(some, facts).matched is evaluate(AnyOf(any=denied), facts).matched
 
 
+@patiently
 @given(leaves, all_facts)
 def test_a_leaf_holds_only_if_every_instance_satisfies_it(leaf: Clause, facts: SeriesFacts):
     assert evaluate(leaf, facts).matched is _naively(leaf, facts)
 
 
+@patiently
 @given(trees, all_facts)
 def test_a_clause_that_never_decides_is_never_needed(match: Match, facts: SeriesFacts):
     """A rule that loads survives the way through its document, and says the same."""
@@ -139,6 +149,7 @@ def test_a_clause_that_never_decides_is_never_needed(match: Match, facts: Series
     assert evaluate(rule.match, facts) == evaluate(match, facts)
 
 
+@patiently
 @given(st.lists(leaves, min_size=2, max_size=4), all_facts)
 def test_a_contradiction_is_never_satisfied(parts: list[Match], facts: SeriesFacts):
     """What the loader calls impossible is impossible."""
@@ -150,6 +161,7 @@ def test_a_contradiction_is_never_satisfied(parts: list[Match], facts: SeriesFac
             assert not evaluate(match, facts).matched
 
 
+@patiently
 @given(st.lists(leaves, min_size=2, max_size=4), all_facts)
 def test_what_always_holds_can_be_left_out(parts: list[Match], facts: SeriesFacts):
     """What the loader calls needless changes no answer."""
@@ -160,6 +172,22 @@ def test_what_always_holds_can_be_left_out(parts: list[Match], facts: SeriesFact
         for needless in re.findall(r"match\.all\[(\d)\][^;]*: (?:always holds|says the same)", str(error)):
             rest = [part for index, part in enumerate(parts) if index != int(needless)]
             assert evaluate(AllOf(all=tuple(rest)), facts).matched is evaluate(match, facts).matched
+
+
+keys = st.sampled_from([*KINDS, "tag", "value", "fact", "name", "match", "plugin", "junk"])
+documents = st.recursive(
+    scalars() | st.sampled_from(["Modality", "KVP", "number_of_slices", "(", "*a*"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys | scalars(), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@patiently
+@given(documents, documents)
+def test_any_document_is_a_rule_or_refused_in_words(document: Any, match: Any):
+    for tried in (document, {"name": "any", "match": match, "plugin": "p"}):
+        with contextlib.suppress(RuleError):
+            assert parse_rule(tried).match
 
 
 def _size(said: Explanation) -> int:
