@@ -164,6 +164,8 @@ class Intake:
             series_instance_uid=(identity.series_instance_uid or None) if identity else None,
             sop_instance_uid=uid or None,
         )
+        if isinstance(what, Incoming):
+            what.discard()
         self._tell(kept)
         _log.warning(
             "an object was refused and kept aside",

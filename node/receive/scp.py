@@ -143,10 +143,12 @@ class Receiver:
         """Close the port, end the associations, and let the database catch up."""
         if self._server is None:
             return
-        associations = [association for association in self._server.active_associations if association.is_established]
-        self._ae.shutdown()
-        self._server = None
-        for association in associations:
+        server, self._server = self._server, None
+        server.shutdown()
+        open_ones = [association for association in server.active_associations if association.is_established]
+        for association in open_ones:  # `AE.shutdown` would abort those too that are ending by themselves, and stumble
+            association.abort()
+        for association in open_ones:
             association.join(_LEAVE_S)
         self._indexer.stop()
 

@@ -9,6 +9,7 @@ brought it, so the database can be rebuilt from the spool alone.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -68,8 +69,9 @@ class Incoming:
 
     def __init__(self, path: Path, meta: FileMeta, spool: Spool) -> None:
         self.path, self.meta, self.failure = path, meta, ""
-        self._spool, self._hash, self._since_look = spool, hashlib.sha256(), 0
+        self._spool, self._hash, self._since_look, self._durable = spool, hashlib.sha256(), 0, False
         self._file: BinaryIO | None = path.open("xb", buffering=0)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells `sweep` that somebody writes it
         self._put(part10.encode(meta))
 
     @property
@@ -98,13 +100,12 @@ class Incoming:
         Raises:
             SpoolFull: they could not be written; nothing is left.
         """
-        if self._file is not None:
+        if self._file is not None and not self._durable:
             try:
                 os.fsync(self._file.fileno())
+                self._durable = True
             except OSError as error:
                 self._fail(f"{self.path} cannot be made durable: {error.strerror}")
-            else:
-                self._close()
         if self.failure:
             raise SpoolFull(self.failure)
 
@@ -222,12 +223,22 @@ class Spool:
             self._durable_folders.add(folder)
 
     def sweep(self) -> int:
-        """Remove what a killed process left half written. None of it was acknowledged, so its sender still has it."""
-        left = sorted(self._incoming.iterdir())
-        for path in left:
-            _log.warning("removed an object that was never wholly received", file=path.name, bytes=path.stat().st_size)
-            path.unlink()
-        return len(left)
+        """Remove what a killed process left half written. None of it was acknowledged, so its sender still has it.
+
+        What another process is writing right now is left to it.
+        """
+        swept = 0
+        for path in sorted(self._incoming.iterdir()):
+            with path.open("rb") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                size = os.fstat(file.fileno()).st_size
+            path.unlink(missing_ok=True)
+            swept += 1
+            _log.warning("removed an object that was never wholly received", file=path.name, bytes=size)
+        return swept
 
     def walk(self) -> Iterator[str]:
         """Paths, relative to the spool, of every received instance."""

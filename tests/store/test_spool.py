@@ -117,6 +117,7 @@ def test_of_many_at_once_one_wins(spool, versions, loser):
         incoming.write(b"version %d" % (number % versions))
         start.wait()
         placements.append(spool.place(incoming, IDENTITY).placement)
+        incoming.discard()
 
     threads = [threading.Thread(target=store, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -136,7 +137,9 @@ def test_a_folder_removed_behind_our_back_is_made_again(spool):
 def test_a_damaged_file_is_not_overwritten(spool):
     _, placed = bring(spool)
     (spool.root / placed.path).write_bytes(b"damaged")
-    assert bring(spool)[1].placement is Placement.OTHER
+    incoming, again = bring(spool)
+    assert again.placement is Placement.OTHER
+    incoming.discard()
     with pytest.raises(InvalidObject, match="no DICOM file"):
         spool.read(placed.path)
 
@@ -192,3 +195,10 @@ def test_what_a_killed_process_left_is_swept_and_what_was_placed_stays(spool):
     assert again.sweep() == 1
     assert incoming_files(again) == []
     assert list(again.walk()) == [placed.path]
+
+
+def test_what_somebody_is_writing_is_not_swept(spool):
+    incoming = spool.open(META)
+    assert Spool(spool.root, 0).sweep() == 0
+    incoming.write(b"data set")
+    assert spool.place(incoming, IDENTITY).placement is Placement.NEW
