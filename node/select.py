@@ -72,6 +72,10 @@ def _decide(session: Session, config: Config, queue: Enqueues, series: Series) -
     if series.facts is None:
         raise OperatorError(f"series {series.series_instance_uid} is complete, and nothing is known of it")
     facts = SeriesFacts.from_json(series.facts)
+    if (more := _instances(session, series) - facts.number_of_slices) > 0:
+        said = f"{more} more instances came since the series was looked at: it is looked at again"
+        move(session, series, State.RECEIVING, Event.ARRIVAL, said)
+        return
     earlier = _earlier(session, series)
     if earlier is not None and not facts.never:
         _queue(session, config, queue, series, _next_round(earlier), _late(earlier))
@@ -85,6 +89,11 @@ def _decide(session: Session, config: Config, queue: Enqueues, series: Series) -
         return
     chosen = next(entry for entry in rules if entry.rule.name == decision.chosen)
     _queue(session, config, queue, series, _first_round(chosen, config), decision.reason)
+
+
+def _instances(session: Session, series: Series) -> int:
+    count = sa.select(sa.func.count()).select_from(Instance).where(Instance.series_id == series.id)
+    return session.scalar(count) or 0
 
 
 def _enabled(session: Session) -> list[InForce]:

@@ -328,6 +328,17 @@ class TestLateInstances:
         assert node.one().reason.startswith("no rule selects it: first: Modality (0008,0060) is missing")
 
 
+def test_facts_that_are_older_than_the_instances_are_not_decided_on(node: Node, config: Config, queue: FakeQueue):
+    """One came while the series waited for a person; then the person sent it back to the rules."""
+    node.rule()
+    series_id = node.series()
+    with node.database.write() as session:
+        node.instance(session, session.get_one(Series, series_id), "1.2.3.99")
+    select.sweep(config, node.database, queue)
+    assert (node.one().state, queue.jobs) == (State.RECEIVING, [])
+    assert node.one().reason.startswith("1 more instances came")
+
+
 class TestOperator:
     """What a person must mend makes the series wait, with what to do; nothing is lost."""
 
