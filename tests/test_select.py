@@ -310,7 +310,7 @@ class TestLateInstances:
         self, node: Node, config: Config, queue: FakeQueue, done: int
     ):
         with node.database.write() as session:
-            session.get_one(Series, done).facts = replace(FACTS, never=("two kinds of image",)).to_json()
+            session.get_one(Series, done).facts = replace(FACTS, number_of_slices=4, never=("two kinds",)).to_json()
         select.sweep(config, node.database, queue)
         assert (node.one().state, len(queue.jobs)) == (State.PASSED, 1)
 
