@@ -21,6 +21,8 @@ from node.errors import ConfigError, PermanentError
 
 GROUP = "harmonode.plugins"
 
+_WRITTEN = {"[hnsf'U]": "HU", "1": ""}  # UCUM codes that no person writes so
+
 
 @dataclass(frozen=True, slots=True)
 class Volume:
@@ -54,6 +56,12 @@ class Quantity:
     unit: str
     low: float | None = None
     high: float | None = None
+
+    def __str__(self) -> str:
+        """For people: four figures, the unit as it is written in the field."""
+        unit = _WRITTEN.get(self.unit, self.unit)
+        interval = f" ({self.low:.4g} to {self.high:.4g})" if self.low is not None and self.high is not None else ""
+        return f"{self.value:.4g} {unit}".strip() + interval
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import sqlalchemy as sa
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from node.audit import Event, verify
@@ -36,7 +37,7 @@ def list_command(
         return
     table = Table("seq", "time (UTC)", "event", "actor", "what happened", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(str(row.seq), f"{row.at:%Y-%m-%d %H:%M:%S}", row.event, row.actor, row.message)
+        table.add_row(str(row.seq), f"{row.at:%Y-%m-%d %H:%M:%S}", row.event, row.actor, escape(row.message))
     out.print(table)
 
 

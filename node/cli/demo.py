@@ -16,8 +16,10 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 import typer
 import yaml
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from node.audit import verify
 from node.cli.context import err, out
@@ -27,6 +29,7 @@ from node.config import Config, DimseDestination, load
 from node.dicom.volume import load_folder
 from node.errors import ConfigError, PermanentError
 from node.journey import State
+from node.plugin import Quantity
 from node.rules.load import parse_rule, save
 from node.send import echo, send
 from node.store.session import Database, upgrade
@@ -168,15 +171,17 @@ def _show(config: Config, here: Path, archive: Pacs) -> bool:
             done = False
             for series in session.scalars(sa.select(Series).order_by(Series.id)):
                 row = summary(session, series)
-                out.print(f"\n[bold]Series {row['series_instance_uid']}[/]: {row['state']}: {row['reason']}")
+                out.print(
+                    f"\n[bold]Series {row['series_instance_uid']}[/] is {row['state']}: {escape(row['reason'] or '')}"
+                )
                 if series.state == State.DONE:
                     done = True
                     _show_job(session, config, here, archive, series.jobs[-1])
             out.print("\n[bold]Audit trail[/]")
-            table = Table(box=None, pad_edge=False, show_header=False)
             for record in session.scalars(sa.select(AuditRecord).order_by(AuditRecord.seq)):
-                table.add_row(f"{record.at.astimezone():%H:%M:%S}", record.event, record.message)
-            out.print(table)
+                line = Text(f"  {record.at.astimezone():%H:%M:%S}  {record.event:14} {record.message}")
+                line.truncate(out.width, overflow="ellipsis")
+                out.print(line)
             count, flaws = verify(session)
             out.print(f"The chain of {count} audit records is {'broken' if flaws else 'intact'}.")
             return done
@@ -197,7 +202,5 @@ def _show_job(session: Any, config: Config, here: Path, archive: Pacs, job: Job)
     table = Table("", "before", "after", box=None, pad_edge=False)
     for name, before in report.get("before", {}).items():
         after = report.get("after", {}).get(name)
-        table.add_row(
-            name.replace("_", " "), f"{before['value']:.4g} {before['unit']}", f"{after['value']:.4g} {after['unit']}" if after else "",
-        )  # fmt: skip
+        table.add_row(name, str(Quantity(**before)), str(Quantity(**after)) if after else "")
     out.print(table)

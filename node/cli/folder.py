@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 import yaml
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -88,7 +89,7 @@ def _print_mtf(results: list[dict[str, Any]]) -> None:
     for result in results:
         uid = result["series_instance_uid"]
         if "refused" in result:
-            table.add_row(uid, "-", "-", "-", result["refused"])
+            table.add_row(uid, "-", "-", "-", escape(result["refused"]))
             continue
         figures = [
             f"{result[f'{name}_per_mm']:.3f} ({result[f'{name}_low_per_mm']:.3f} to {result[f'{name}_high_per_mm']:.3f})"

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import sqlalchemy as sa
 import typer
+from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.orm import Session
 
@@ -44,7 +45,7 @@ def list_command(
         style = _STYLE.get(State(row["state"]), "cyan")
         table.add_row(
             row["series_instance_uid"], f"[{style}]{row['state']}[/]", str(row["instance_count"]),
-            row["progress"] or "", row["calling_ae_title"], row["rule_name"] or "", row["reason"] or "",
+            row["progress"] or "", escape(row["calling_ae_title"]), row["rule_name"] or "", escape(row["reason"] or ""),
         )  # fmt: skip
     out.print(table)
 
@@ -77,7 +78,7 @@ def show_command(ctx: typer.Context, uid: UID, as_json: JSON = False) -> None:
         "rule_name",
         "progress",
     ):
-        out.print(f"[bold]{name.replace('_', ' ')}[/]: {shown[name] if shown[name] is not None else '-'}")
+        out.print(f"[bold]{name.replace('_', ' ')}[/]: {escape(str(shown[name])) if shown[name] is not None else '-'}")
     for job in shown["jobs"]:
         out.print(
             f"[bold]job {job['round']}[/]: plugin {job['plugin']}, attempt {job['attempt']}, derived series {job['derived_series_uid'] or '-'}"
@@ -88,7 +89,7 @@ def show_command(ctx: typer.Context, uid: UID, as_json: JSON = False) -> None:
             )
     table = Table("time (UTC)", "event", "actor", "what happened", box=None, pad_edge=False)
     for step in shown["journey"]:
-        table.add_row(step["at"][:19].replace("T", " "), step["event"], step["actor"], step["message"])
+        table.add_row(step["at"][:19].replace("T", " "), step["event"], step["actor"], escape(step["message"]))
     out.print(table)
 
 
@@ -101,7 +102,7 @@ def retry_command(ctx: typer.Context, uid: UID) -> None:
             with opened.write() as session:
                 series = find(session, uid)
                 retry(session, queue, series, actor())
-                out.print(f"Series {series.series_instance_uid} is {series.state}: {series.reason}")
+                out.print(f"Series {series.series_instance_uid} is {series.state}: {escape(series.reason or '')}")
         finally:
             queue.close()
 

@@ -59,7 +59,11 @@ def configure_logging(log: Log) -> None:
     if level > logging.DEBUG:
         # What pynetdicom calls errors, a peer that hangs up say, the stages tell in their own words.
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
-    renderer = structlog.processors.JSONRenderer() if log.format == "json" else structlog.dev.ConsoleRenderer()
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if log.format == "json"
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

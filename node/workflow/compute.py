@@ -141,9 +141,5 @@ def _without_nan(value: Any) -> Any:
 
 def _figures(quantities: Mapping[str, Quantity]) -> str:
     """Quantities for the end of a sentence to people."""
-    told = []
-    for name, quantity in quantities.items():
-        known = quantity.low is not None and quantity.high is not None
-        interval = f" ({quantity.low:.4g} to {quantity.high:.4g})" if known else ""
-        told.append(f"{name} {quantity.value:.4g} {quantity.unit}{interval}")
-    return f": {', '.join(told)}" if told else ""
+    told = ", ".join(f"{name} {quantity}" for name, quantity in quantities.items())
+    return f": {told}" if told else ""

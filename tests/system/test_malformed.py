@@ -108,7 +108,7 @@ def test_a_syntax_without_a_codec_is_refused_in_the_journey(start_node, chest: l
         made.save_as(tmp_path / f"{index:02}.dcm", enforce_file_format=True)
     node.store(tmp_path)
     (series,) = node.wait_for_rest()
-    assert State(series.state) in {State.FAILED, State.REFUSED}
+    assert State(series.state) in {State.FAILED, State.REFUSED}, series.reason
     assert JPEG_XL in series.reason or "JPEG XL" in series.reason, series.reason
     node.verify_audit()
 
@@ -126,6 +126,6 @@ def test_a_corrupt_stream_is_refused_in_the_journey(start_node, chest: list[Data
         made.save_as(tmp_path / f"{index:02}.dcm", enforce_file_format=True)
     node.store(tmp_path)
     (series,) = node.wait_for_rest()
-    assert State(series.state) in {State.FAILED, State.REFUSED}
+    assert State(series.state) in {State.FAILED, State.REFUSED}, series.reason
     assert str(chest[7].SOPInstanceUID) in series.reason
     node.verify_audit()
