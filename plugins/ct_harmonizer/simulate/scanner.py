@@ -26,7 +26,7 @@ class Scanner:
     thickness_mm: float = 1.0
     # Set so that FBP of a 20 cm water cylinder at 20 mAs and 1 mm has the noise of a 120 kVp beam (`tests`).
     photons_per_mas_mm2: float = 1.8e6
-    electronic_noise_photons: float = 10.0  # standard deviation of the read-out, in photons
+    electronic_noise_photons: float = 5.0  # standard deviation of the read-out, in photons
 
     @property
     def photons(self) -> float:
