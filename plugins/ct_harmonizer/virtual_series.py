@@ -33,7 +33,7 @@ def write_series(
     Args:
         folder: where to; made where it does not exist.
         progress: called with the steps done and their number.
-        slices: number of slices, 2 mm apart; at least 3.
+        slices: number of slices, 2 mm apart; at least 2.
         matrix: pixels along a side of the 384 mm field of view; even.
         seed: which patient, and which noise.
     """

@@ -8,7 +8,7 @@ ROOT = np.array([0.0, 0.0, 0.0])
 
 def grown():
     random = np.random.default_rng(7)
-    points = random.uniform(-40, 40, (400, 3)) + [60, 0, 0]
+    points = random.uniform((20, -40, -40), (100, 40, 40), (400, 3))
     return grow(ROOT, points, 6.0, random), points
 
 
