@@ -39,6 +39,7 @@ def overview(
     after_hu: NDArray[np.float32],
     padding: NDArray[np.bool_],
     lungs: NDArray[np.bool_],
+    *,
     spacing_mm: tuple[float, float, float],
     sheet: Sheet,
 ) -> bytes:
@@ -46,24 +47,25 @@ def overview(
     index = int(np.argmax(lungs.sum(axis=(1, 2)))) if lungs.any() else len(before_hu) // 2
     box = _around(before_hu[index], padding[index])
     aspect = spacing_mm[1] / spacing_mm[2]
-    figure = _figure(15.0, 9.2)
-    grid = figure.add_gridspec(2, 6, height_ratios=(1.25, 1.0), hspace=0.24, wspace=0.45)
+    figure = _figure(15.0, 8.6)
+    top = figure.add_gridspec(1, 4, width_ratios=(1, 1, 1, 0.035), left=0, right=0.96, bottom=0.46, top=1, wspace=0.04)
+    foot = figure.add_gridspec(1, 2, left=0.045, right=0.98, bottom=0, top=0.38, wspace=0.12)
     before, after = before_hu[index][box], after_hu[index][box]
     for column, (image, title) in enumerate(((before, "before"), (after, "after"))):
-        axes = figure.add_subplot(grid[0, 2 * column : 2 * column + 2])
+        axes = figure.add_subplot(top[column])
         axes.imshow(image, cmap="gray", vmin=_LUNG_WINDOW[0], vmax=_LUNG_WINDOW[1], aspect=aspect)
         _title(axes, f"{title}   slice {index + 1} of {len(before_hu)}, window -500/1500")
         axes.axis("off")
-    axes = figure.add_subplot(grid[0, 4:6])
+    axes = figure.add_subplot(top[2])
     difference = np.where(padding[index][box], 0.0, after - before)
     shown = axes.imshow(difference, cmap="RdBu_r", vmin=-_DIFFERENCE_HU, vmax=_DIFFERENCE_HU, aspect=aspect)
     _title(axes, "after less before")
     axes.axis("off")
-    bar = figure.colorbar(shown, ax=axes, fraction=0.046, pad=0.03)
+    bar = figure.colorbar(shown, cax=figure.add_subplot(top[3]))
     bar.set_label("HU", color=_INK)
     bar.outline.set_visible(False)
-    _draw_mtf(figure.add_subplot(grid[1, 0:3]), sheet)
-    _draw_table(figure.add_subplot(grid[1, 3:6]), sheet)
+    _draw_mtf(figure.add_subplot(foot[0]), sheet)
+    _draw_table(figure.add_subplot(foot[1]), sheet)
     return _png(figure)
 
 
@@ -128,7 +130,7 @@ def _draw_mtf(axes: Axes, sheet: Sheet) -> None:
     axes.set_xlabel("cycles/mm")
     axes.set_ylabel("MTF")
     _plain(axes)
-    axes.legend(frameon=False, loc="upper right")
+    axes.legend(loc="upper right", framealpha=0.9, edgecolor="none")
     _title(axes, "resolution")
 
 
@@ -137,16 +139,16 @@ def _draw_table(axes: Axes, sheet: Sheet) -> None:
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     _title(axes, "in the same lungs")
-    columns = (0.36, 0.58, 0.80)
+    columns = (0.40, 0.62, 0.84)
     for x, head in zip(columns, ("before", "after", "change"), strict=True):
         axes.text(x, 0.9, head, ha="right", color=_FAINT, fontsize=12)
-    axes.plot([0, 0.93], [0.86, 0.86], color=_FAINT, linewidth=0.8)
+    axes.plot([0, 0.95], [0.86, 0.86], color=_FAINT, linewidth=0.8)
     for number, (name, before, after, unit) in enumerate(sheet.rows):
-        y = 0.75 - 0.15 * number
+        y = 0.74 - 0.16 * number
         axes.text(0, y, name, color=_INK, fontsize=13)
         for x, text in zip(columns, (f"{before:.1f}", f"{after:.1f}", f"{after - before:+.1f}"), strict=True):
             axes.text(x, y, text, ha="right", color=_INK, fontsize=13)
-        axes.text(0.83, y, unit, color=_FAINT, fontsize=12)
+        axes.text(0.87, y, unit, color=_FAINT, fontsize=12)
 
 
 def _around(image: NDArray[np.float32], padding: NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -16,6 +16,7 @@ from node.plugin import Curve, Measurement, Method, Quantity, Report, Verdict, V
 from plugins.ct_harmonizer import pictures
 from plugins.ct_harmonizer.metrics import LungMetrics, global_noise_hu, lung_mask, lung_metrics
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM, Band, MTFMeasurement, MTFRefused, measure_mtf
+from plugins.ct_harmonizer.mtf.body import NO_DATA_HU
 from plugins.ct_harmonizer.physics.filter import Gain, apply, gain_towards
 from plugins.ct_harmonizer.physics.guard import consistency
 from plugins.ct_harmonizer.physics.kernels import TARGETS, Kernel, look_up
@@ -24,7 +25,7 @@ _SKIN = "skin"
 _LUNGS_LEAST_ML = 300.0
 
 
-class Parameters(BaseModel):
+class HarmonizerParameters(BaseModel):
     """What a rule may set. The defaults aim at a medium kernel of quantitative chest CT."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,7 +49,10 @@ class Parameters(BaseModel):
     )
     max_slice_mm: float = Field(5.0, gt=0, le=20, description="the skin of thicker slices is not trusted")
     max_interval: float = Field(
-        0.25, gt=0, le=1, description="the skin is not trusted where half of f50's interval is wider than this share of f50"
+        0.25,
+        gt=0,
+        le=1,
+        description="the skin is not trusted where half of f50's interval is wider than this share of f50",
     )
     require_lungs: bool = Field(True, description="refuse a series without lungs; false only to measure phantoms")
     seed: int = Field(0, ge=0, description="of the bootstrap")
@@ -77,9 +81,9 @@ class CTHarmonizer:
 
     name: ClassVar[str] = "ct_harmonizer"
     version: ClassVar[str] = "0.1.0"
-    Parameters: ClassVar[type[BaseModel]] = Parameters
+    Parameters: ClassVar[type[BaseModel]] = HarmonizerParameters
 
-    def measure(self, volume: Volume, parameters: Parameters) -> Measurement:
+    def measure(self, volume: Volume, parameters: HarmonizerParameters) -> Measurement:
         """The MTF at the skin, or, where it cannot be trusted, of the kernel's name.
 
         Raises:
@@ -104,7 +108,7 @@ class CTHarmonizer:
         data = _skin_data(read)
         return Measurement({**data, "source": _SKIN, "noise_hu": noise}, _quantities(data, noise))
 
-    def method(self, measurement: Measurement, parameters: Parameters) -> Method:
+    def method(self, measurement: Measurement, parameters: HarmonizerParameters) -> Method:
         """Eq. 2 from this measurement to the target."""
         gain, source = _gain(measurement, parameters), _at_isocentre(measurement, parameters)
         heard = source > 0.1
@@ -120,15 +124,19 @@ class CTHarmonizer:
         )
 
     def harmonize(
-        self, volume: Volume, measurement: Measurement, parameters: Parameters
+        self, volume: Volume, measurement: Measurement, parameters: HarmonizerParameters
     ) -> Iterator[NDArray[np.float32]]:
         """Filter slice by slice."""
         gain = _gain(measurement, parameters)
         for image, padding in zip(volume.hu, volume.padding, strict=True):
-            yield apply(image, padding, gain, volume.spacing_mm[1:])
+            yield apply(image, _unknown(image, padding), gain, volume.spacing_mm[1:])
 
     def check(
-        self, volume: Volume, harmonized: NDArray[np.float32], measurement: Measurement, parameters: Parameters
+        self,
+        volume: Volume,
+        harmonized: NDArray[np.float32],
+        measurement: Measurement,
+        parameters: HarmonizerParameters,
     ) -> Verdict:
         """Data consistency below half of f50, in lung and in soft tissue."""
         if not np.isfinite(harmonized[~volume.padding]).all():
@@ -136,7 +144,13 @@ class CTHarmonizer:
         lungs = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
         gain, f50 = _gain(measurement, parameters), float(measurement.data["f50_per_mm"])
         shift = consistency(
-            volume.hu, harmonized, volume.padding, lungs, gain, f50, volume.spacing_mm[1:]
+            volume.hu,
+            harmonized,
+            _unknown(volume.hu, volume.padding),
+            lungs,
+            gain=gain,
+            f50_per_mm=f50,
+            pixel_mm=volume.spacing_mm[1:],
         )
         figures = {
             "lung shift below half f50": shift.lung_low_hu,
@@ -151,13 +165,15 @@ class CTHarmonizer:
         return Verdict(not reasons, tuple(reasons), quantities)
 
     def report(
-        self, volume: Volume, harmonized: NDArray[np.float32], measurement: Measurement, parameters: Parameters
+        self,
+        volume: Volume,
+        harmonized: NDArray[np.float32],
+        measurement: Measurement,
+        parameters: HarmonizerParameters,
     ) -> Report:
         """LAA-950, Perc15, mass and noise before and after in the same lungs, the curves, and two pictures."""
         lungs = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
-        before, after = (
-            self._figures(hu, lungs, volume) for hu in (volume.hu, harmonized)
-        )
+        before, after = (self._figures(hu, lungs, volume) for hu in (volume.hu, harmonized))
         data, kernel = measurement.data, parameters.kernel
         source, gain = _at_isocentre(measurement, parameters), _gain(measurement, parameters)
         target = kernel.mtf(FREQUENCY_PER_MM)
@@ -183,7 +199,9 @@ class CTHarmonizer:
             tuple((name, before[name].value, after[name].value, unit) for name, unit in _SHOWN if name in before),
         )
         drawn = {
-            "overview": pictures.overview(volume.hu, harmonized, volume.padding, lungs, volume.spacing_mm, sheet),
+            "overview": pictures.overview(
+                volume.hu, harmonized, volume.padding, lungs, spacing_mm=volume.spacing_mm, sheet=sheet
+            ),
         }
         notes = [_description(measurement, parameters)]
         if data.get("distrust"):
@@ -203,9 +221,7 @@ class CTHarmonizer:
             )
         return lungs
 
-    def _figures(
-        self, hu: NDArray[np.float32], lungs: NDArray[np.bool_], volume: Volume
-    ) -> dict[str, Quantity]:
+    def _figures(self, hu: NDArray[np.float32], lungs: NDArray[np.bool_], volume: Volume) -> dict[str, Quantity]:
         noise = global_noise_hu(hu, volume.spacing_mm)
         figures = {} if noise is None else {"noise": Quantity(noise, "[hnsf'U]")}
         if lungs.any():
@@ -213,7 +229,12 @@ class CTHarmonizer:
         return figures
 
     def _from_table(
-        self, volume: Volume, parameters: Parameters, why: str, read: MTFMeasurement | None, noise: float | None
+        self,
+        volume: Volume,
+        parameters: HarmonizerParameters,
+        why: str,
+        read: MTFMeasurement | None,
+        noise: float | None,
     ) -> Measurement:
         """The MTF by the kernel's name."""
         uid, header = volume.series_instance_uid, volume.headers[0] if volume.headers else {}
@@ -250,6 +271,11 @@ class CTHarmonizer:
 _SHOWN = (("LAA-950", "%"), ("Perc15", "HU"), ("lung mass", "g"), ("mean lung", "HU"), ("noise", "HU"))
 
 
+def _unknown(hu: NDArray[np.float32], padding: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Padding, and what the scanner did not reconstruct although no header says so (-2000 HU and the like round the circle)."""
+    return padding | ~(hu > NO_DATA_HU)
+
+
 def _lung_quantities(found: LungMetrics) -> dict[str, Quantity]:
     return {
         "LAA-950": Quantity(found.laa950_percent, "%"),
@@ -260,7 +286,7 @@ def _lung_quantities(found: LungMetrics) -> dict[str, Quantity]:
     }
 
 
-def _distrust(read: MTFMeasurement, volume: Volume, parameters: Parameters) -> str | None:
+def _distrust(read: MTFMeasurement, volume: Volume, parameters: HarmonizerParameters) -> str | None:
     """Why a reading at the skin is not used, None where it is."""
     thickness = volume.slice_thickness_mm or volume.spacing_mm[0]
     if thickness > parameters.max_slice_mm:
@@ -326,15 +352,15 @@ def _quantities(data: dict[str, Any], noise: float | None) -> dict[str, Quantity
     return found
 
 
-def _at_isocentre(measurement: Measurement, parameters: Parameters) -> NDArray[np.float64]:
+def _at_isocentre(measurement: Measurement, parameters: HarmonizerParameters) -> NDArray[np.float64]:
     """The source's MTF where the target's is defined: the skin's curve with its frequencies stretched by 1 / skin_share."""
     mtf = np.array(measurement.data["curve"]["mtf"])
     if measurement.data["source"] != _SKIN:
         return mtf
-    return np.interp(FREQUENCY_PER_MM * parameters.skin_share, FREQUENCY_PER_MM, mtf)
+    return np.asarray(np.interp(FREQUENCY_PER_MM * parameters.skin_share, FREQUENCY_PER_MM, mtf))
 
 
-def _gain(measurement: Measurement, parameters: Parameters) -> Gain:
+def _gain(measurement: Measurement, parameters: HarmonizerParameters) -> Gain:
     return gain_towards(
         parameters.kernel.mtf(FREQUENCY_PER_MM),
         _at_isocentre(measurement, parameters),
@@ -344,7 +370,7 @@ def _gain(measurement: Measurement, parameters: Parameters) -> Gain:
     )
 
 
-def _description(measurement: Measurement, parameters: Parameters) -> str:
+def _description(measurement: Measurement, parameters: HarmonizerParameters) -> str:
     """For Derivation Description (0008,2111)."""
     data, kernel = measurement.data, parameters.kernel
     if data["source"] == _SKIN:

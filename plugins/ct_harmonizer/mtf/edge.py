@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plugins.ct_harmonizer.mtf.body import NO_DATA_HU
 from plugins.ct_harmonizer.mtf.skin import ARC_MM, Arcs
 
 AIR_MM, TISSUE_MM = 10.0, 4.5  # reach of a profile outwards and inwards
@@ -17,7 +16,8 @@ EDGES_MM: NDArray[np.float64] = np.arange(-round(AIR_MM / BIN_MM), round(TISSUE_
 CENTRES_MM: NDArray[np.float64] = (EDGES_MM[:-1] + EDGES_MM[1:]) / 2
 
 _AIR_OFF_HU = 60.0  # how far the air before the skin may be from -1000 HU
-_TISSUE_LEAST_HU, _TISSUE_MOST_HU = -250.0, 400.0
+_TISSUE_LEAST_HU, _TISSUE_MOST_HU = -180.0, 400.0  # fat is -120; a cushion pressed on the skin reads under -180
+_BEFORE_HU = 6.0  # mean over 5 mm: a cloth of 0.03 mm as dense as skin
 _ROUGH_MM = 0.35
 _TIGHTEST_RADIUS_MM = 25.0
 _SHIFT_MOST_MM = 0.8
@@ -51,6 +51,7 @@ def gather(
     image: NDArray[np.float32],
     missing: NDArray[np.bool_],
     arcs: Arcs,
+    *,
     pixel_mm: tuple[float, float],
     obliquity_most: float,
     refused: Counter[str],
@@ -92,8 +93,8 @@ def gather(
     off = (row < 0) | (column < 0) | (row >= image.shape[0]) | (column >= image.shape[1])
     row, column = np.clip(row, 0, image.shape[0] - 1), np.clip(column, 0, image.shape[1] - 1)
     hu = image[row, column]
-    off |= missing[row, column] | (hu <= NO_DATA_HU)
-    clean = _clean(which, depth, hu, off, fit.size, refused)
+    off |= missing[row, column]
+    clean = _clean(which, depth, hu, off, count=fit.size, refused=refused)
     number = np.cumsum(clean) - 1
     keep = clean[which]
     samples = Samples(
@@ -111,6 +112,7 @@ def _clean(
     depth: NDArray[np.float32],
     hu: NDArray[np.float32],
     off: NDArray[np.bool_],
+    *,
     count: int,
     refused: Counter[str],
 ) -> NDArray[np.bool_]:
@@ -124,15 +126,16 @@ def _clean(
     spread = np.bincount(cell, hu.astype(np.float64) ** 2, count * bins).reshape(shape) / np.maximum(pixels, 1)
     noise = np.sqrt(np.maximum(spread - mean**2, 0) / np.maximum(pixels, 1))
     air = np.abs(mean[:, :far] + 1000) > _AIR_OFF_HU + 3 * noise[:, :far]
-    tissue = mean[:, int(AIR_MM) + 1 : int(AIR_MM) + 4].mean(axis=1)
-    behind = mean[:, int(AIR_MM) + 1 : int(AIR_MM) + 4]
+    inside = slice(int(AIR_MM) + 1, int(AIR_MM) + 4)
+    thin = mean[:, inside] < _TISSUE_LEAST_HU - 3 * noise[:, inside]
+    dense = mean[:, inside] > _TISSUE_MOST_HU
     kept = _sift(
         np.arange(count),
         refused,
         ("at the edge of the field of view", np.bincount(which[off], minlength=count) > 0),
         ("too few pixels", (pixels[:, : int(AIR_MM) + 4] < 3).any(axis=1)),
         ("no clear air: table, arm, clothes or a tube", air.any(axis=1)),
-        ("no soft tissue behind the skin", (tissue < _TISSUE_LEAST_HU) | (behind > _TISSUE_MOST_HU).any(axis=1)),
+        ("no soft tissue behind the skin", (thin | dense).any(axis=1)),
     )
     clean = np.zeros(count, bool)
     clean[kept] = True
@@ -178,7 +181,8 @@ def profile(samples: Samples) -> Profile:
     shape = (samples.count, bins)
     size = samples.count * bins
     return Profile(
-        np.bincount(cell, samples.hu[inside], size).reshape(shape), np.bincount(cell, minlength=size).reshape(shape) * 1.0
+        np.bincount(cell, samples.hu[inside], size).reshape(shape),
+        np.bincount(cell, minlength=size).reshape(shape) * 1.0,
     )
 
 
@@ -199,9 +203,8 @@ def align(samples: Samples, rounds: int = 4) -> tuple[Samples, NDArray[np.bool_]
         slope = np.gradient(esf, BIN_MM)
         middle = float(np.interp(0.0, CENTRES_MM, esf))
         trusted = np.where((np.abs(CENTRES_MM) < 3.0) & (esf < max(middle, -500.0)), 1.0, 0.0)
-        at = moved.astype(np.float64)
-        steep = np.interp(at, CENTRES_MM, slope * trusted)
-        left = samples.hu - np.interp(at, CENTRES_MM, esf)
+        steep = np.interp(moved, CENTRES_MM, slope * trusted).astype(np.float32)
+        left = (samples.hu - np.interp(moved, CENTRES_MM, esf)).astype(np.float32)
         left *= steep != 0
         design = basis * steep
         normal = np.empty((samples.count, 3, 3))
@@ -216,12 +219,11 @@ def align(samples: Samples, rounds: int = 4) -> tuple[Samples, NDArray[np.bool_]
         shifts += step
         moved = (samples.depth_mm + np.sum(shifts[samples.arc].T * basis, axis=0)).astype(np.float32)
         counted = steep != 0
-        variance = float(np.mean(left[counted] ** 2)) if counted.any() else 0.0
+        variance = float(np.mean(left[counted] ** 2, dtype=np.float64)) if counted.any() else 0.0
         inverse = np.linalg.inv(normal)
         # Mean over the arc of b' N^-1 b for b = (1, s, s^2): variance of the line's position.
         spread = inverse[:, 0, 0] + inverse[:, 1, 1] / 3 + inverse[:, 2, 2] / 5 + 2 * inverse[:, 0, 2] / 3
         jitter_mm = float(np.sqrt(variance * np.median(spread))) if samples.count else 0.0
-    # The pooled edge keeps its place: all arcs together must not creep.
     settled = (np.abs(shifts) < _SHIFT_MOST_MM).all(axis=1)
     return Samples(samples.arc, samples.along, moved, samples.hu, samples.count), settled, jitter_mm
 
@@ -229,12 +231,15 @@ def align(samples: Samples, rounds: int = 4) -> tuple[Samples, NDArray[np.bool_]
 def bare(samples: Samples) -> NDArray[np.bool_]:
     """Which arcs have the least before the skin: not the cloth, foam or hair that lies closer than the blur can part.
 
-    What lies before the skin is the integral of (HU + 1000) over the last 5 mm of air. The arcs of the lowest cluster
+    What lies before the skin is the mean HU of the last 5 mm before it, less the mean of the air 5 to 10 mm before it. The arcs of the lowest cluster
     are kept, within three deviations of its left flank, which nothing but noise makes.
     """
-    near = (samples.depth_mm > -5.0) & (samples.depth_mm < 0.0)
-    pixels = np.bincount(samples.arc[near], minlength=samples.count)
-    before = np.bincount(samples.arc[near], samples.hu[near] + 1000.0, samples.count) / np.maximum(pixels, 1)
+    near, far = (
+        np.bincount(samples.arc[part], samples.hu[part], samples.count)
+        / np.maximum(np.bincount(samples.arc[part], minlength=samples.count), 1)
+        for part in ((samples.depth_mm > -5.0) & (samples.depth_mm < 0.0), samples.depth_mm <= -5.0)
+    )
+    before = near - far
     ordered = np.sort(before)
     wide = max(round(0.15 * samples.count), 5)
     if samples.count < 2 * wide:
@@ -245,7 +250,7 @@ def bare(samples: Samples) -> NDArray[np.bool_]:
         first += ahead
     mode = float(np.median(ordered[first : first + wide + 1]))
     flank = 1.48 * float(np.median(mode - ordered[ordered < mode])) if (ordered < mode).any() else 0.0
-    return np.abs(before - mode) <= 3 * flank + 2.0
+    return np.abs(before - mode) <= 3 * flank + _BEFORE_HU
 
 
 def select(samples: Samples, keep: NDArray[np.bool_]) -> Samples:

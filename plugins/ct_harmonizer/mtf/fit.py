@@ -95,9 +95,7 @@ class EdgeModel:
         jitter = np.exp(-2 * (np.pi * f * blur.jitter_mm) ** 2)
         self._pooling = np.sinc(f * BIN_MM) * jitter * slant * _STEP_PER_MM
 
-    def fit(
-        self, esf_hu: NDArray[np.float64], error_hu: NDArray[np.float64], clip: Clip | None = None
-    ) -> EdgeFit:
+    def fit(self, esf_hu: NDArray[np.float64], error_hu: NDArray[np.float64], clip: Clip | None = None) -> EdgeFit:
         """Fit an edge over CENTRES_MM in HU; `error_hu` is the standard error of each bin (infinite: not known).
 
         A cloth is tried, and taken where the edge is much better explained with it.

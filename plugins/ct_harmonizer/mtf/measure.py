@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from plugins.ct_harmonizer.mtf.fit import Blur, Clip, EdgeModel
 from plugins.ct_harmonizer.mtf.skin import find_arcs
 
 SLICES_MOST = 120  # of a longer series, so many are measured, evenly spread
-ARCS_MOST = 4000
+ARCS_MOST = 2000
 ARCS_LEAST = 40
 OBLIQUITY_MOST = 0.2
 SLANT_MOST_MM = 1.0  # run of the skin through one slice
@@ -96,10 +97,10 @@ def measure_mtf(
     for index in chosen:
         pad = None if padding is None else padding[index]
         image = clean(hu[index], pad)
-        missing = ~(hu[index] > NO_DATA_HU) if pad is None else pad
+        missing = ~(hu[index] > NO_DATA_HU) if pad is None else pad | ~(hu[index] > NO_DATA_HU)
         arcs = find_arcs(image, body, int(index), pixel_mm)
         seen += len(arcs)
-        kept, samples = gather(image, missing, arcs, pixel_mm, slope_most, refused)
+        kept, samples = gather(image, missing, arcs, pixel_mm=pixel_mm, obliquity_most=slope_most, refused=refused)
         if kept.size > quota:
             lot = np.sort(random.choice(kept.size, quota, replace=False))
             some = np.zeros(kept.size, bool)
@@ -119,7 +120,22 @@ def measure_mtf(
     samples, where, slope = select(samples, naked), where[naked], slope[naked]
     _enough(samples.count, seen, refused)
     samples, _, jitter_mm = align(samples)
-    return _read(samples, where, slope, thickness, jitter_mm, seen, refused, hu.shape, pixel_mm, len(chosen), random)
+    _enough(samples.count, seen, refused)
+    slants = thickness * slope / np.sqrt(1 - slope**2)
+    reading = _read(samples, slants, thickness, jitter_mm, random)
+    centre = (np.asarray(hu.shape[1:]) - 1) / 2
+    radius = np.hypot(*((where[:, 1:] - centre) * pixel_mm).T)
+    return MTFMeasurement(
+        **reading,
+        segments_accepted=samples.count,
+        segments_seen=seen,
+        refusals={reason: count for reason, count in refused.items() if count},
+        slices_measured=len(chosen),
+        radius_mm=(float(np.quantile(radius, 0.1)), float(np.median(radius)), float(np.quantile(radius, 0.9))),
+        jitter_mm=jitter_mm,
+        slant_mm=float(slants.mean()),
+        accepted_points=where,
+    )
 
 
 def _enough(accepted: int, seen: int, refused: Counter[str]) -> None:
@@ -132,61 +148,37 @@ def _enough(accepted: int, seen: int, refused: Counter[str]) -> None:
 
 def _read(
     samples: Samples,
-    where: NDArray[np.float32],
-    slope: NDArray[np.float64],
+    slants_mm: NDArray[np.float64],
     thickness_mm: float,
     jitter_mm: float,
-    seen: int,
-    refused: Counter[str],
-    shape: tuple[int, ...],
-    pixel_mm: tuple[float, float],
-    slices: int,
     random: np.random.Generator,
-) -> MTFMeasurement:
-    """Pool, fit and resample the aligned samples."""
-    _enough(samples.count, seen, refused)
+) -> dict[str, Any]:
+    """Pool, fit and resample the aligned samples: the fields of a measurement that come from the edge."""
     edges = profile(samples)
     esf, pixels = edges.mean()
     clip = _clip(samples)
     error = _standard_error(edges, esf, pixels)
-    slants = thickness_mm * slope / np.sqrt(1 - slope**2)
-    blur = Blur(jitter_mm, tuple(np.quantile(slants, (0.1, 0.3, 0.5, 0.7, 0.9)).tolist()))
-    model = EdgeModel(blur)
+    model = EdgeModel(Blur(jitter_mm, tuple(np.quantile(slants_mm, (0.1, 0.3, 0.5, 0.7, 0.9)).tolist())))
     best = model.fit(esf, error, clip=clip)
     drawn = random.multinomial(samples.count, np.full(samples.count, 1 / samples.count), RESAMPLES).astype(float)
     curves = model.vary(best, error, (drawn @ edges.total_hu) / np.maximum(drawn @ edges.pixels, 1e-9), clip)
-    own = float(
-        np.linalg.norm(
-            [MODEL_ERROR, THICK_ERROR_PER_MM * max(thickness_mm - 3.0, 0.0), CLOTH_ERROR if best.cloth_mm else 0.0]
-        )
-    )
+    thick = THICK_ERROR_PER_MM * max(thickness_mm - 3.0, 0.0)
+    own = float(np.linalg.norm([MODEL_ERROR, thick, CLOTH_ERROR if best.cloth_mm else 0.0]))
     low, high = (_widen(best.mtf, np.quantile(curves, q, axis=0), own) for q in (0.025, 0.975))
-    centre = (np.asarray(shape[1:]) - 1) / 2
-    radius = np.hypot(*((where[:, 1:] - centre) * pixel_mm).T)
-    return MTFMeasurement(
-        MTFCurve(FREQUENCY_PER_MM, best.mtf, np.minimum(low, best.mtf), np.maximum(high, best.mtf)),
-        _band(best.mtf, curves, 0.5, own),
-        _band(best.mtf, curves, 0.1, own),
-        samples.count,
-        seen,
-        {reason: count for reason, count in refused.items() if count},
-        slices,
-        tuple(float(r) for r in np.quantile(radius, (0.1, 0.5, 0.9))),  # type: ignore[arg-type]
-        CENTRES_MM,
-        np.where(pixels > 0, esf, np.nan),
-        best.esf_hu,
-        best.skin_mm,
-        best.cloth_mm,
-        best.residual_hu,
-        jitter_mm,
-        float(slants.mean()),
-        where,
-    )
+    return {
+        "curve": MTFCurve(FREQUENCY_PER_MM, best.mtf, np.clip(low, 0.0, best.mtf), np.maximum(high, best.mtf)),
+        "f50_per_mm": _band(best.mtf, curves, 0.5, own),
+        "f10_per_mm": _band(best.mtf, curves, 0.1, own),
+        "depth_mm": CENTRES_MM,
+        "esf_hu": np.where(pixels > 0, esf, np.nan),
+        "model_hu": best.esf_hu,
+        "skin_mm": best.skin_mm,
+        "cloth_mm": best.cloth_mm,
+        "residual_hu": best.residual_hu,
+    }
 
 
-def _standard_error(
-    edges: Profile, esf: NDArray[np.float64], pixels: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _standard_error(edges: Profile, esf: NDArray[np.float64], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
     """Standard error of each pooled bin in HU from the scatter between arcs; infinite where no pixel fell."""
     own = edges.total_hu - edges.pixels * esf
     error = np.sqrt(np.sum(own**2, axis=0)) / np.maximum(pixels, 1)

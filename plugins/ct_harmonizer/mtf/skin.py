@@ -74,7 +74,7 @@ def _points(
     field[_fine(inner, field.shape, top, left)] = 0.0
     points, ids, used = [], [], 0
     for contour in find_contours(field, SURFACE_HU):
-        line = (contour + (top, left)) * pixel_mm
+        line = np.add(contour, (top, left)) * pixel_mm
         run = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
         arcs = int(run[-1] // ARC_MM)
         if arcs < 5:  # a short line is no body: a lead, a fold, noise

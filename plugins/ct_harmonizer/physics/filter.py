@@ -68,7 +68,10 @@ def apply(
         filled = image_hu[tuple(nearest)]
     rows, columns = image_hu.shape
     margin = [min(round(_MARGIN_MM / size), length) for size, length in zip(pixel_mm, (rows, columns), strict=True)]
-    width = [(edge, fft.next_fast_len(length + 2 * edge, real=True) - length - edge) for edge, length in zip(margin, (rows, columns), strict=True)]
+    width = [
+        (edge, fft.next_fast_len(length + 2 * edge, real=True) - length - edge)
+        for edge, length in zip(margin, (rows, columns), strict=True)
+    ]
     wide = np.pad(filled.astype(np.float64), width, mode="symmetric")
     spectrum = fft.rfft2(wide)
     spectrum *= gain.on_grid(wide.shape, pixel_mm)

@@ -67,6 +67,7 @@ def consistency(
     after_hu: NDArray[np.float32],
     padding: NDArray[np.bool_],
     lungs: NDArray[np.bool_],
+    *,
     gain: Gain,
     f50_per_mm: float,
     pixel_mm: tuple[float, float],

@@ -83,7 +83,7 @@ TARGETS |= {kernel.name: kernel for kernel in _siemens() if kernel.name in {"B30
 
 
 def look_up(manufacturer: str, convolution_kernel: str) -> Kernel | None:
-    """The table's kernel for Manufacturer (0008,0070) and Convolution Kernel (0018,1210), None where it is not in it.
+    r"""The table's kernel for Manufacturer (0008,0070) and Convolution Kernel (0018,1210), None where it is not in it.
 
     A trailing letter and strength (`Br40d\\3`, `B70f`, `B31s`) do not change the family; an index that differs by at
     most one from a listed one takes its curve (`B31` is `B30`).
