@@ -193,12 +193,15 @@ def load(name: str) -> Plugin:
     """The installed plugin of that name.
 
     Raises:
-        ConfigError: no plugin of that name is installed, or it does not follow the protocol.
+        ConfigError: no plugin of that name is installed, it cannot be loaded, or it does not follow the protocol.
     """
     found = entry_points(group=GROUP, name=name)
     if not found:
         raise ConfigError(f"no plugin {name!r} is installed; there are: {', '.join(available()) or 'none'}")
-    plugin = next(iter(found)).load()()
+    try:
+        plugin = next(iter(found)).load()()
+    except Exception as error:
+        raise ConfigError(f"plugin {name!r} cannot be loaded: {type(error).__name__}: {error}") from error
     if not isinstance(plugin, Plugin):
         raise ConfigError(f"plugin {name!r} does not follow the protocol of node.plugin.Plugin")
     return plugin

@@ -21,7 +21,6 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
-from node.dicom.codecs import codec_of, name_of
 from node.dicom.flaws import Flaw, flaws_of
 from node.dicom.geometry import OrientationInvalid, Stack, plane, same_direction, stack
 from node.dicom.headers import pixel_data
@@ -193,10 +192,6 @@ def _never(headers: Sequence[Dataset], made_here: Callable[[str], bool]) -> Iter
         ("{n} of {count} instances have no Pixel Data (7FE0,0010)", lambda h: pixel_data(h) is None),
         ("{n} of {count} instances are not monochrome", _is_coloured),
         ("{n} of {count} instances are not in HU but, by Rescale Type (0028,1054), in {unit}", _is_other_quantity),
-        (
-            "{n} of {count} instances are in the transfer syntax {syntax}, which no codec of this node decodes",
-            _has_no_codec,
-        ),
     ):
         those = [header for header in headers if _told(told, header)]
         if those:
@@ -207,7 +202,6 @@ def _never(headers: Sequence[Dataset], made_here: Callable[[str], bool]) -> Iter
                 uid=uid_of(first),
                 sop_class=UID(_text([first], "SOPClassUID") or "of unknown class").name,
                 unit=_text([first], "RescaleType"),
-                syntax=name_of(_syntax(first)),
             )
 
 
@@ -249,15 +243,6 @@ def _is_coloured(header: Dataset) -> bool:
 
 def _is_other_quantity(header: Dataset) -> bool:
     return text(header, "RescaleType").upper() not in _HU_TYPES
-
-
-def _syntax(header: Dataset) -> str:
-    return str(getattr(getattr(header, "file_meta", None), "TransferSyntaxUID", ""))
-
-
-def _has_no_codec(header: Dataset) -> bool:
-    syntax = _syntax(header)
-    return bool(syntax) and codec_of(syntax) is None
 
 
 def _incomplete(geometry: Stack) -> Iterator[str]:

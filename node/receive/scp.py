@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from pydicom import Dataset
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.transport import ThreadedAssociationServer
@@ -131,6 +132,7 @@ class Receiver:
             (evt.EVT_CONN_OPEN, self._on_connection),
             (evt.EVT_CONN_CLOSE, _on_close),
             (evt.EVT_REQUESTED, self._on_request),
+            (evt.EVT_ACCEPTED, self._on_accepted),
             (evt.EVT_C_STORE, _on_store),
         ]
         address = (self._settings.host, self._settings.port)
@@ -182,6 +184,24 @@ class Receiver:
             Refusal(f"association of {calling!r} at {address} rejected: {rejection.reason}", detail=detail)
         )
         association.kill()
+
+    def _on_accepted(self, event: evt.Event) -> None:
+        """A peer may offer more than we take; one from which we take nothing must be told of, or it looks like a fault."""
+        association = event.assoc
+        if association.accepted_contexts:
+            return
+        calling, called, address = _names(association)
+        offered = [UID(context.abstract_syntax or "") for context in association.rejected_contexts]
+        names = ", ".join(sorted({uid.name for uid in offered}))
+        message = f"nothing that {calling!r} at {address} offers is stored here: {names or 'no presentation context'}"
+        _log.warning("no presentation context accepted", calling_ae_title=calling, address=address, offered=names)
+        detail = {
+            "calling_ae_title": calling,
+            "called_ae_title": called,
+            "address": address,
+            "offered": sorted(set(offered)),
+        }
+        self._indexer.put(Refusal(message, detail=detail))
 
     def _open_sink(self, association: Association, sop_class: str, sop_instance: str, syntax: str) -> _Delivery:
         calling, called, address = _names(association)

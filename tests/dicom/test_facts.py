@@ -177,14 +177,6 @@ def test_one_instance_is_enough_to_be_no_candidate(crafted: Any, change: Any, re
     assert facts.malformed == ()
 
 
-def test_a_syntax_without_codec_is_told_before_any_work(crafted: Any) -> None:
-    headers = [read_header(path) for path in crafted.series(3)]
-    headers[1].file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.110"
-    (reason,) = series_facts(headers, "", "", lambda _uid: False).never
-    syntax = "JPEG XL Lossless (1.2.840.10008.1.2.4.110)"
-    assert reason == f"1 of 3 instances are in the transfer syntax {syntax}, which no codec of this node decodes"
-
-
 def test_the_loop_guard_knows_what_was_made_here(crafted: Any) -> None:
     facts = facts_of(crafted.series(3), lambda uid: uid == "1.2.3.4.2")
     assert facts.never == ("this node made 1 of its 3 instances, the first is 1.2.3.4.2",)

@@ -103,7 +103,7 @@ def test_a_late_slice_joins_the_same_derived_series(orthanc, start_node, data: P
     (first,) = node.events("derivation")
 
     node.store(by_position[-1:])
-    node.wait(lambda: len(node.events("confirmation")) == 2, "a second confirmation")
+    node.wait(lambda: len(node.events("derivation")) == 2, "a second derivation")
     (series,) = node.wait_for_rest()
     assert State(series.state) is State.DONE, series.reason
     assert len(node.events("measurement")) == 1, "a late slice is harmonized with the same MTF"
@@ -141,9 +141,7 @@ def test_a_pacs_that_knows_us_not_waits_for_a_person(start_orthanc, start_node, 
     node.file.write_text(node.file.read_text().replace("NOBODY", orthanc.aet))
     node.start()
     node.cli("series", "retry", series.series_instance_uid)
-    node.wait(lambda: node.events("confirmation"), "a confirmation")
-    (series,) = node.wait_for_rest()
-    assert State(series.state) is State.DONE
+    node.wait(lambda: [row for row in node.series() if row.state == State.DONE], "the series is done")
     node.verify_audit()
 
 
@@ -169,5 +167,5 @@ def test_progress_is_seen_while_it_runs_and_a_person_can_cancel(orthanc, start_n
     assert [State(row.state) for row in node.series()] == [State.CANCELLED]
     assert orthanc.rest("/series") == []
     node.cli("series", "retry", series.series_instance_uid)
-    node.wait(lambda: node.events("confirmation"), "a confirmation")
+    node.wait(lambda: [row for row in node.series() if row.state == State.DONE], "the series is done")
     assert len(orthanc.rest("/instances")) == 30
