@@ -78,7 +78,7 @@ def _reaches_border(low: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _airways(coarse: NDArray[np.float32], inside: NDArray[np.bool_], voxel_ml: float) -> NDArray[np.bool_]:
     """Trachea and main bronchi: compact pieces of nearly pure air that do not grow to the size of a lung."""
-    air = inside & (ndimage.gaussian_filter(coarse, (0.0, 0.7, 0.7)) < _AIRWAY_HU)
+    air = np.asarray(inside & (ndimage.gaussian_filter(coarse, (0.0, 0.7, 0.7)) < _AIRWAY_HU))
     labels, count = ndimage.label(air)
     if count == 0:
         return air

@@ -12,12 +12,15 @@ from plugins.ct_harmonizer.mtf.skin import ARC_MM, Arcs
 
 AIR_MM, TISSUE_MM = 10.0, 4.5  # reach of a profile outwards and inwards
 BIN_MM = 0.1
-EDGES_MM: NDArray[np.float64] = np.arange(-round(AIR_MM / BIN_MM), round(TISSUE_MM / BIN_MM) + 1) * BIN_MM
+EDGES_MM: NDArray[np.float64] = (
+    np.arange(-round(AIR_MM / BIN_MM), round(TISSUE_MM / BIN_MM) + 1, dtype=np.float64) * BIN_MM
+)
 CENTRES_MM: NDArray[np.float64] = (EDGES_MM[:-1] + EDGES_MM[1:]) / 2
 
 _AIR_OFF_HU = 60.0  # how far the air before the skin may be from -1000 HU
 _TISSUE_LEAST_HU, _TISSUE_MOST_HU = -180.0, 400.0  # fat is -120; a cushion pressed on the skin reads under -180
 _BEFORE_HU = 6.0  # mean over 5 mm: a cloth of 0.03 mm as dense as skin
+_CLUSTERS_LEAST = 100  # arcs; fewer form no clusters to tell apart
 _ROUGH_MM = 0.35
 _TIGHTEST_RADIUS_MM = 25.0
 _SHIFT_MOST_MM = 0.8
@@ -133,9 +136,9 @@ def _clean(
         np.arange(count),
         refused,
         ("at the edge of the field of view", np.bincount(which[off], minlength=count) > 0),
-        ("too few pixels", (pixels[:, : int(AIR_MM) + 4] < 3).any(axis=1)),
-        ("no clear air: table, arm, clothes or a tube", air.any(axis=1)),
-        ("no soft tissue behind the skin", (thin | dense).any(axis=1)),
+        ("too few pixels", np.any(pixels[:, : int(AIR_MM) + 4] < 3, axis=1)),
+        ("no clear air: table, arm, clothes or a tube", np.any(air, axis=1)),
+        ("no soft tissue behind the skin", np.any(thin | dense, axis=1)),
     )
     clean = np.zeros(count, bool)
     clean[kept] = True
@@ -181,8 +184,8 @@ def profile(samples: Samples) -> Profile:
     shape = (samples.count, bins)
     size = samples.count * bins
     return Profile(
-        np.bincount(cell, samples.hu[inside], size).reshape(shape),
-        np.bincount(cell, minlength=size).reshape(shape) * 1.0,
+        np.asarray(np.bincount(cell, samples.hu[inside], size), np.float64).reshape(shape),
+        np.asarray(np.bincount(cell, minlength=size), np.float64).reshape(shape),
     )
 
 
@@ -224,7 +227,7 @@ def align(samples: Samples, rounds: int = 4) -> tuple[Samples, NDArray[np.bool_]
         # Mean over the arc of b' N^-1 b for b = (1, s, s^2): variance of the line's position.
         spread = inverse[:, 0, 0] + inverse[:, 1, 1] / 3 + inverse[:, 2, 2] / 5 + 2 * inverse[:, 0, 2] / 3
         jitter_mm = float(np.sqrt(variance * np.median(spread))) if samples.count else 0.0
-    settled = (np.abs(shifts) < _SHIFT_MOST_MM).all(axis=1)
+    settled = np.all(np.abs(shifts) < _SHIFT_MOST_MM, axis=1)
     return Samples(samples.arc, samples.along, moved, samples.hu, samples.count), settled, jitter_mm
 
 
@@ -241,8 +244,8 @@ def bare(samples: Samples) -> NDArray[np.bool_]:
     )
     before = near - far
     ordered = np.sort(before)
-    wide = max(round(0.15 * samples.count), 5)
-    if samples.count < 2 * wide:
+    wide = round(0.15 * samples.count)
+    if samples.count < _CLUSTERS_LEAST:
         return np.ones(samples.count, bool)
     widths = ordered[wide:] - ordered[:-wide]
     first = int(np.argmax(widths <= 4 * widths.min()))  # the lowest cluster, though a higher one may be denser

@@ -24,9 +24,11 @@ from plugins.ct_harmonizer.mtf.curve import FREQUENCY_PER_MM
 from plugins.ct_harmonizer.mtf.edge import BIN_MM, CENTRES_MM
 
 _STEP_PER_MM = 0.01
-_FINE_PER_MM: NDArray[np.float64] = (np.arange(200) + 0.5) * _STEP_PER_MM
+_FINE_PER_MM: NDArray[np.float64] = (np.arange(200, dtype=np.float64) + 0.5) * _STEP_PER_MM
 _TURNS: NDArray[np.float64] = 2 * np.pi * _FINE_PER_MM
-_KNOTS_PER_MM: NDArray[np.float64] = np.arange(1, 21) * 0.1  # of the spline, which is 0 at frequency 0
+_KNOTS_PER_MM: NDArray[np.float64] = (
+    np.arange(1, 21, dtype=np.float64) * 0.1
+)  # of the spline, which is 0 at frequency 0
 
 _SKIN_MM, _SKIN_SPREAD_MM = 1.8, 0.5  # dermis and epidermis of the trunk; prior mean and deviation
 _SKIN_VARIES_MM = 0.3  # within one body
@@ -216,7 +218,7 @@ def _penalties() -> NDArray[np.float64]:
 
 def _mtf(at: NDArray[np.float64], linear: NDArray[np.float64]) -> NDArray[np.float64]:
     """The curve at FREQUENCY_PER_MM."""
-    return np.maximum(_shape(FREQUENCY_PER_MM, at) + _SPLINES_GIVEN @ linear[2:] / linear[1], 0.0)
+    return np.asarray(np.maximum(_shape(FREQUENCY_PER_MM, at) + _SPLINES_GIVEN @ linear[2:] / linear[1], 0.0))
 
 
 _SPLINES_FINE, _SPLINES_GIVEN = _splines(_FINE_PER_MM), _splines(FREQUENCY_PER_MM)

@@ -29,6 +29,8 @@ RESAMPLES = 200
 MODEL_ERROR = 0.03  # relative deviation of f50 and f10 that the model itself leaves, from virtual bodies
 THICK_ERROR_PER_MM = 0.02  # more of it for each mm of slice over 3 mm, where the skin bends within a slice
 CLOTH_ERROR = 0.10  # more of it where a cloth lies on the skin
+SHARP_ERROR = 0.25  # more of it for each 1/mm of f50 over 0.55 /mm, where pixels and alignment tell
+CLIP_ERROR = 0.05  # more of it where the scanner clips air, and with it the undershoot of the edge
 
 
 class MTFRefused(Exception):
@@ -162,8 +164,15 @@ def _read(
     best = model.fit(esf, error, clip=clip)
     drawn = random.multinomial(samples.count, np.full(samples.count, 1 / samples.count), RESAMPLES).astype(float)
     curves = model.vary(best, error, (drawn @ edges.total_hu) / np.maximum(drawn @ edges.pixels, 1e-9), clip)
-    thick = THICK_ERROR_PER_MM * max(thickness_mm - 3.0, 0.0)
-    own = float(np.linalg.norm([MODEL_ERROR, thick, CLOTH_ERROR if best.cloth_mm else 0.0]))
+    f50 = crossing(FREQUENCY_PER_MM, best.mtf, 0.5)
+    errors = (
+        MODEL_ERROR,
+        THICK_ERROR_PER_MM * max(thickness_mm - 3.0, 0.0),
+        CLOTH_ERROR if best.cloth_mm else 0.0,
+        SHARP_ERROR * max(f50 - 0.55, 0.0),
+        CLIP_ERROR if clip else 0.0,
+    )
+    own = float(np.linalg.norm(errors))
     low, high = (_widen(best.mtf, np.quantile(curves, q, axis=0), own) for q in (0.025, 0.975))
     return {
         "curve": MTFCurve(FREQUENCY_PER_MM, best.mtf, np.clip(low, 0.0, best.mtf), np.maximum(high, best.mtf)),

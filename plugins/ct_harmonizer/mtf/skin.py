@@ -73,7 +73,7 @@ def _points(
     field[_fine(~outer, field.shape, top, left)] = AIR_HU
     field[_fine(inner, field.shape, top, left)] = 0.0
     points, ids, used = [], [], 0
-    for contour in find_contours(field, SURFACE_HU):
+    for contour in find_contours(field, SURFACE_HU):  # type: ignore[no-untyped-call]
         line = np.add(contour, (top, left)) * pixel_mm
         run = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(line, axis=0).T))])
         arcs = int(run[-1] // ARC_MM)
@@ -122,5 +122,4 @@ def _parabolas(
     powers = [np.bincount(ids, u**k, count) for k in range(5)]
     normal = np.stack([np.stack([powers[i + j] for j in range(3)], axis=-1) for i in range(3)], axis=-2)
     right = np.stack([np.bincount(ids, v * u**k, count) for k in range(3)], axis=-1)
-    normal[:, range(3), range(3)] += 1e-6
-    return np.asarray(np.linalg.solve(normal, right[..., None])[..., 0])
+    return np.asarray(np.linalg.solve(normal + 1e-6 * np.eye(3), right[..., None])[..., 0])

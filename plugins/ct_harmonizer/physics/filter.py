@@ -22,7 +22,7 @@ class Gain:
         """The gain on the half plane of a real FFT of (row, column) pixels, by physical frequency."""
         down, across = fft.fftfreq(shape[0], pixel_mm[0]), fft.rfftfreq(shape[1], pixel_mm[1])
         radius = np.hypot(down[:, None], across[None, :])
-        return np.interp(radius, self.frequency_per_mm, self.gain).astype(np.float32)
+        return np.asarray(np.interp(radius, self.frequency_per_mm, self.gain), np.float32)
 
 
 def gain_towards(

@@ -46,6 +46,7 @@ class Body:
         y = np.cos(self.rotation) * down - np.sin(self.rotation) * right
         x = np.sin(self.rotation) * down + np.cos(self.rotation) * right
         edge = _edge(mtf)
+        skin = _edge(lambda f: mtf(f) * np.sinc(f * self.widens * self.slice_mm))  # a slice is as thick as its spacing
         f = np.fft.fftfreq(self.size, self.pixel_mm)
         radius = np.hypot(f[:, None], f[None, :])
         volume = np.empty((self.slices, self.size, self.size), np.float32)
@@ -59,7 +60,7 @@ class Body:
         for index in range(self.slices):
             grown = self.widens * (index - self.slices / 2) * self.slice_mm
             depth = _depth(y, x, self.half_axes_mm[0] + grown, self.half_axes_mm[1] + grown)
-            image = -1000 + 1075 * edge(depth) - (75 - self.fat_hu) * edge(depth - self.skin_mm)
+            image = -1000 + 1075 * skin(depth) - (75 - self.fat_hu) * skin(depth - self.skin_mm)
             image += (50 - self.fat_hu) * edge(depth - 15)
             if self.cloth_mm:
                 image += 1075 * (edge(depth + 1.4 + self.cloth_mm / 2) - edge(depth + 1.4 - self.cloth_mm / 2))

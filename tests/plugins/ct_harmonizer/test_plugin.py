@@ -1,0 +1,153 @@
+"""The plugin as the node uses it, on real chests."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from node.errors import ConfigError, SeriesRefused
+from node.plugin import Measurement, load, parameters
+
+
+@pytest.fixture(scope="session")
+def plugin():
+    return load("ct_harmonizer")
+
+
+@pytest.fixture(scope="session")
+def sharp(series):
+    return series("chest/lung-dx-a0002-b70f")
+
+
+@pytest.fixture(scope="session")
+def soft(series):
+    return series("chest/lung-dx-a0002-b40f")
+
+
+def run(plugin, volume, **given):
+    chosen = parameters(plugin, given)
+    measurement = Measurement.from_json(
+        json.loads(json.dumps(plugin.measure(volume, chosen).to_json(), allow_nan=False))
+    )
+    return chosen, measurement, np.stack(list(plugin.harmonize(volume, measurement, chosen)))
+
+
+def test_two_kernels_of_one_acquisition_come_together(plugin, sharp, soft) -> None:
+    """8 mm slices: the skin is not trusted, the named kernels are taken, and said so everywhere."""
+    figures = []
+    for volume, named in ((sharp, "B70f"), (soft, "B40f")):
+        chosen, measurement, harmonized = run(plugin, volume)
+        assert measurement.data["source"] == f"kernel table Siemens {named}"
+        assert "8 mm" in measurement.data["distrust"]
+        method = plugin.method(measurement, chosen)
+        assert f"not measured but taken from the kernel table Siemens {named}" in method.description
+        assert len(method.description) <= 900
+        assert method.smooths
+        assert not method.sharpens
+        verdict = plugin.check(volume, harmonized, measurement, chosen)
+        assert verdict.passed, verdict.reasons
+        report = plugin.report(volume, harmonized, measurement, chosen)
+        assert report.before.keys() == report.after.keys()
+        assert "not trusted" in report.notes[1]
+        assert all(png.startswith(b"\x89PNG") for png in report.pictures.values())
+        assert set(report.pictures) == {"overview", "skin"}
+        json.dumps(report.to_json(), allow_nan=False)
+        figures.append((report.before, report.after))
+    (sharp_before, sharp_after), (soft_before, soft_after) = figures
+    for name, share in (("Perc15", 0.4), ("LAA-950", 0.2), ("noise", 0.2)):
+        apart = abs(sharp_before[name].value - soft_before[name].value)
+        left = abs(sharp_after[name].value - soft_after[name].value)
+        assert left < share * apart, name
+
+
+def test_what_the_skin_reads_tells_the_kernels_apart(plugin, sharp, soft) -> None:
+    read = [plugin.measure(volume, parameters(plugin, {})).data["skin"] for volume in (sharp, soft)]
+    assert read[0]["f50_per_mm"] > 1.2 * read[1]["f50_per_mm"]
+    assert read[0]["cloth_mm"] > 0.1  # the patient wears a shirt
+
+
+def test_a_guard_stops_slices_that_moved(plugin, soft) -> None:
+    chosen, measurement, harmonized = run(plugin, soft)
+    verdict = plugin.check(soft, harmonized + np.float32(4), measurement, chosen)
+    assert not verdict.passed
+    assert any("lung" in reason and "+4" in reason for reason in verdict.reasons)
+    broken = harmonized.copy()
+    broken[0, 0, 0] = np.nan
+    assert not plugin.check(soft, broken, measurement, chosen).passed
+
+
+def test_a_thin_chest_is_measured_at_the_skin(plugin, series) -> None:
+    volume = series("chest/lidc-0001")
+    chosen, measurement, harmonized = run(plugin, volume)
+    data = measurement.data
+    assert data["source"] == "skin"
+    assert data["f50_low_per_mm"] < data["f50_per_mm"] < data["f50_high_per_mm"]
+    assert 0.2 < data["f50_per_mm"] < 0.55  # GE STANDARD: 0.51 /mm at isocentre, less at the skin
+    assert data["segments_accepted"] > 300
+    assert len({len(each) for each in data["curve"].values()}) == 1
+    assert measurement.quantities["f50"].low == data["f50_low_per_mm"]
+    assert plugin.check(volume, harmonized, measurement, chosen).passed
+    unknown = volume.hu < -1500  # round the circle, told by no header
+    assert (harmonized[unknown] == volume.hu[unknown]).all()
+
+
+def test_a_head_is_refused_unless_it_is_only_measured(plugin, series) -> None:
+    sharp, soft = series("phantom/head-ya"), series("phantom/head-ub")
+    with pytest.raises(SeriesRefused, match="no chest CT"):
+        plugin.measure(sharp, parameters(plugin, {}))
+    chosen = parameters(plugin, {"require_lungs": False})
+    f50 = [plugin.measure(volume, chosen).data["f50_per_mm"] for volume in (sharp, soft)]
+    assert f50[0] > 1.5 * f50[1]
+
+
+def test_without_skin_or_table_the_series_is_refused_with_both_reasons(plugin, sharp) -> None:
+    with pytest.raises(SeriesRefused, match=r"8 mm.*not harmonized"):
+        plugin.measure(sharp, parameters(plugin, {"fallback": "refuse"}))
+    nameless = replace(sharp, headers=({"Manufacturer": "SIEMENS", "ConvolutionKernel": ["X99", "2"]},) * 30)
+    with pytest.raises(SeriesRefused, match=r"no kernel 'X99' of 'SIEMENS'"):
+        plugin.measure(nameless, parameters(plugin, {}))
+
+
+def test_slices_do_not_depend_on_their_neighbours(plugin, soft) -> None:
+    chosen, measurement, harmonized = run(plugin, soft)
+    some = slice(10, 12)
+    part = replace(soft, hu=soft.hu[some], padding=soft.padding[some], headers=soft.headers[some])
+    assert np.array_equal(np.stack(list(plugin.harmonize(part, measurement, chosen))), harmonized[some])
+
+
+def test_the_fingerprint_follows_what_decides_the_pixels(plugin, soft) -> None:
+    measurement = plugin.measure(soft, parameters(plugin, {}))
+    prints = {
+        plugin.method(measurement, parameters(plugin, given)).fingerprint
+        for given in ({}, {"target": "Br32"}, {"max_gain": 1.5}, {"skin_share": 1.0})
+    }
+    assert len(prints) == 4
+    again = plugin.method(measurement, parameters(plugin, {"target": "Br32"}))
+    assert again.fingerprint in prints
+    assert again.name == "ct_harmonizer"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"target": "B99"},
+        {"max_gain": 0.5},
+        {"target_f50_per_mm": 0.4},
+        {"target_f50_per_mm": 0.6, "target_f10_per_mm": 0.5},
+        {"mode": "magic"},
+        {"unknown": 1},
+    ],
+    ids=str,
+)
+def test_wrong_parameters_are_named(plugin, given) -> None:
+    with pytest.raises(ConfigError, match="ct_harmonizer"):
+        parameters(plugin, given)
+
+
+def test_a_target_may_be_given_in_numbers(plugin, soft) -> None:
+    chosen = parameters(plugin, {"target_f50_per_mm": 0.3, "target_f10_per_mm": 0.5})
+    measurement = plugin.measure(soft, chosen)
+    assert "Target custom: f50 0.300 /mm, f10 0.500 /mm" in plugin.method(measurement, chosen).description
