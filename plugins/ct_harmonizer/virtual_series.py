@@ -22,7 +22,7 @@ def write_series(
     folder: Path,
     progress: Callable[[int, int], None],
     *,
-    slices: int = 56,
+    slices: int = 48,
     matrix: int = 512,
     seed: int = 1,
 ) -> None:

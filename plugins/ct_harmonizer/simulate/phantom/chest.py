@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from numpy.typing import NDArray
 from torch import Tensor
 
 from plugins.ct_harmonizer.simulate.phantom import anatomy, tissue
@@ -53,6 +54,7 @@ class Chest:
     anatomy: dict[
         str, Tensor
     ]  # (slice, row, column), coarse: signed distance, in widths of the voxel across the surface
+    bounds: dict[str, list[Block]]  # where in `anatomy` each organ fills anything, by slice
     drawn: Drawn
     emphysema: Tensor  # (slice, row, column), every other fine pixel
     texture: Tensor  # the same; SD 1
@@ -74,7 +76,7 @@ class Chest:
     def _shares(self, number: int, name: str, *insets_mm: float) -> tuple[Block, list[Tensor]]:
         """Where an organ lies in a slice, and how far it fills each voxel there: whole, and shrunk by each inset."""
         distance = self.anatomy[name][number]
-        rows, columns = _bounds(distance)
+        rows, columns = self.bounds[name][number]
         fine = self._fine(distance, rows, columns)
         where = (_scaled(rows, COARSER, self.canvas.size), _scaled(columns, COARSER, self.canvas.size))
         fine = fine[: where[0].stop - where[0].start, : where[1].stop - where[1].start]
@@ -90,10 +92,10 @@ class Chest:
             hu[where].lerp_(value[where] if isinstance(value, Tensor) else torch.tensor(value), share)
 
         def organ(name: str, value: Tensor | float, inset_mm: float = 0.0, inner: Tensor | float | None = None) -> None:
-            where, (outer_share, inner_share) = self._shares(number, name, inset_mm)
-            fill(where, outer_share, value)
+            where, shares = self._shares(number, name, *([] if inner is None else [inset_mm]))
+            fill(where, shares[0], value)
             if inner is not None:
-                fill(where, inner_share, inner)
+                fill(where, shares[1], inner)
 
         organ("mattress", tissue.MATTRESS)
         organ("board", tissue.COUCH_SHELL, 2.0, tissue.COUCH_CORE)
@@ -138,15 +140,18 @@ class Chest:
         return Drawn(*(shares[number] for shares in self.drawn))
 
 
-def _bounds(distance: Tensor) -> Block:
-    """The coarse rows and columns where an organ fills anything, one more on each side."""
+def _bounds(distance: Tensor) -> list[Block]:
+    """For each slice the coarse rows and columns where an organ (slice, row, column) fills anything, and one more around."""
     filled = distance < 0.5
-    if not filled.any():
-        return slice(0, 2), slice(0, 2)
-    rows, columns = (filled.any(dim=axis).nonzero() for axis in (1, 0))
-    first = (max(int(rows[0]) - 1, 0), max(int(columns[0]) - 1, 0))
-    last = (min(int(rows[-1]) + 2, len(distance)), min(int(columns[-1]) + 2, len(distance)))
-    return slice(first[0], last[0]), slice(first[1], last[1])
+    rows, columns = filled.any(dim=2).numpy(), filled.any(dim=1).numpy()
+
+    def reach(line: NDArray[np.bool_]) -> slice:
+        found = np.flatnonzero(line)
+        if not found.size:
+            return slice(0, 2)
+        return slice(max(int(found[0]) - 1, 0), min(int(found[-1]) + 2, len(line)))
+
+    return [(reach(row), reach(column)) for row, column in zip(rows, columns, strict=True)]
 
 
 def _scaled(coarse: slice, factor: int, size: int) -> slice:
@@ -178,7 +183,9 @@ def build(canvas: Canvas, seed: int, emphysema_share: float, detail: float, prog
     texture = tissue.noise(generator, slices, half.size, 1.0 / half.pixel_mm, 0.3)
     lobules = tissue.noise(generator, slices, canvas.size // COARSER + 1, 3.0 / (COARSER * canvas.pixel_mm), 0.8)
     progress(0.8)
-    chest = Chest(canvas, nodules, _anatomy(canvas), drawn, emphysema, texture, lobules)
+    organs = _anatomy(canvas)
+    bounds = {name: _bounds(distance) for name, distance in organs.items()}
+    chest = Chest(canvas, nodules, organs, bounds, drawn, emphysema, texture, lobules)
     progress(1.0)
     return chest
 
