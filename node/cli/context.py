@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Column
 
 from node.config import Config, load
 from node.store.session import Database, require_current
 
-out = Console(soft_wrap=True)
+# A terminal has its width; a file or a pipe has room enough that no UID is broken.
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 250)
 err = Console(stderr=True, soft_wrap=True)
 
 JSON = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -44,6 +47,11 @@ def database(ctx: typer.Context) -> Iterator[Database]:
         yield opened
     finally:
         opened.close()
+
+
+def uid_column(header: str = "series") -> Column:
+    """A column of UIDs, whole on every width, so that one can be copied."""
+    return Column(header, no_wrap=True, overflow="fold", min_width=20)
 
 
 def actor() -> str:

@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from node import plugin
-from node.cli.context import JSON, err, out, print_json, settings
+from node.cli.context import JSON, err, out, print_json, settings, uid_column
 from node.config import Derive
 from node.dicom.facts import series_facts
 from node.dicom.headers import read_header
@@ -85,7 +85,7 @@ def mtf(
 
 
 def _print_mtf(results: list[dict[str, Any]]) -> None:
-    table = Table("series", "f50 /mm", "f10 /mm", "segments", "from", box=None, pad_edge=False)
+    table = Table(uid_column(), "f50 /mm", "f10 /mm", "segments", "from", box=None, pad_edge=False)
     for result in results:
         uid = result["series_instance_uid"]
         if "refused" in result:

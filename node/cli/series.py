@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.orm import Session
 
-from node.cli.context import JSON, actor, database, out, print_json
+from node.cli.context import JSON, actor, database, out, print_json, uid_column
 from node.errors import PermanentError
 from node.journey import ACTIVE, State
 from node.queue import Queue
@@ -40,7 +40,7 @@ def list_command(
     if as_json:
         print_json(rows)
         return
-    table = Table("series", "state", "slices", "progress", "from", "rule", "why", box=None, pad_edge=False)
+    table = Table(uid_column(), "state", "slices", "progress", "from", "rule", "why", box=None, pad_edge=False)
     for row in rows:
         style = _STYLE.get(State(row["state"]), "cyan")
         table.add_row(
