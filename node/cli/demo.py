@@ -23,7 +23,7 @@ from rich.text import Text
 
 from node.audit import verify
 from node.cli.context import err, out
-from node.cli.demo_pacs import Pacs, free_port, pacs
+from node.cli.demo_pacs import Kind, Pacs, free_port, pacs
 from node.cli.series import summary
 from node.config import Config, DimseDestination, load
 from node.dicom.volume import load_folder
@@ -53,6 +53,7 @@ def register(app: typer.Typer) -> None:
 def demo(
     folder: Annotated[Path | None, typer.Option("--dir", help="Your own series; a virtual chest without.")] = None,
     output: Annotated[Path, typer.Option("--out", help="Where everything goes.")] = Path("demo-output"),
+    kind: Annotated[Kind, typer.Option("--pacs", help="auto: Orthanc where it is installed.")] = Kind.AUTO,
 ) -> None:
     """Start a node and a PACS, store a chest CT series, wait for the derived series, and show what happened."""
     here = output / f"{datetime.now().astimezone():%Y%m%d-%H%M%S}"
@@ -61,7 +62,7 @@ def demo(
     found = load_folder(source)
     if not found:
         raise ConfigError(f"no DICOM file under {source}")
-    with pacs(here / "pacs") as archive:
+    with pacs(here / "pacs", kind) as archive:
         out.print(f"PACS: {archive.what}, AE title {archive.destination.ae_title}, port {archive.destination.port}")
         config_file, config = _configure(here, archive)
         with _node(config_file, config, here / "node.log") as door:

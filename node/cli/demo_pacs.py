@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,25 @@ class Pacs:
     page: str | None = None  # its web page, while the demo runs
 
 
+class Kind(StrEnum):
+    """Which PACS the demo uses."""
+
+    AUTO = "auto"  # Orthanc where it is installed
+    ORTHANC = "orthanc"
+    OWN = "own"
+
+
 @contextmanager
-def pacs(folder: Path) -> Iterator[Pacs]:
-    """A PACS on free ports of loopback, keeping its files in `folder`; stopped at the end."""
+def pacs(folder: Path, kind: Kind) -> Iterator[Pacs]:
+    """A PACS on free ports of loopback, keeping its files in `folder`; stopped at the end.
+
+    Raises:
+        PermanentError: Orthanc is asked for and not installed, or does not start.
+    """
     folder.mkdir(parents=True)
-    program = shutil.which("Orthanc") or shutil.which("/usr/sbin/Orthanc")
+    program = None if kind is Kind.OWN else shutil.which("Orthanc") or shutil.which("/usr/sbin/Orthanc")
+    if kind is Kind.ORTHANC and not program:
+        raise PermanentError("Orthanc is not installed; `--pacs own` uses a small storage SCP instead")
     with _orthanc(program, folder) if program else _storage_scp(folder) as found:
         yield found
 
@@ -139,6 +154,6 @@ def _storage_scp(folder: Path) -> Iterator[Pacs]:
     )
     assert server is not None  # only a server that blocks is None
     try:
-        yield Pacs("a small storage SCP of the demo's own (Orthanc is not installed)", _destination(port))
+        yield Pacs("a small storage SCP of the demo's own", _destination(port))
     finally:
         server.shutdown()
