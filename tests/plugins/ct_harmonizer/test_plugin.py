@@ -27,19 +27,28 @@ def soft(series):
     return series("chest/lung-dx-a0002-b40f")
 
 
-def run(plugin, volume, **given):
-    chosen = parameters(plugin, given)
-    measurement = Measurement.from_json(
-        json.loads(json.dumps(plugin.measure(volume, chosen).to_json(), allow_nan=False))
-    )
-    return chosen, measurement, np.stack(list(plugin.harmonize(volume, measurement, chosen)))
+@pytest.fixture(scope="session")
+def run(plugin):
+    """Parameters, measurement (through JSON, as the node keeps it) and harmonized slices of a series at the defaults; each series once."""
+    kept = {}
+
+    def once(volume):
+        if volume.series_instance_uid not in kept:
+            chosen = parameters(plugin, {})
+            stored = json.dumps(plugin.measure(volume, chosen).to_json(), allow_nan=False)
+            measurement = Measurement.from_json(json.loads(stored))
+            harmonized = np.stack(list(plugin.harmonize(volume, measurement, chosen)))
+            kept[volume.series_instance_uid] = chosen, measurement, harmonized
+        return kept[volume.series_instance_uid]
+
+    return once
 
 
-def test_two_kernels_of_one_acquisition_come_together(plugin, sharp, soft) -> None:
+def test_two_kernels_of_one_acquisition_come_together(plugin, run, sharp, soft) -> None:
     """8 mm slices: the skin is not trusted, the named kernels are taken, and said so everywhere."""
     figures = []
     for volume, named in ((sharp, "B70f"), (soft, "B40f")):
-        chosen, measurement, harmonized = run(plugin, volume)
+        chosen, measurement, harmonized = run(volume)
         assert measurement.data["source"] == f"kernel table Siemens {named}"
         assert "8 mm" in measurement.data["distrust"]
         method = plugin.method(measurement, chosen)
@@ -63,14 +72,14 @@ def test_two_kernels_of_one_acquisition_come_together(plugin, sharp, soft) -> No
         assert left < share * apart, name
 
 
-def test_what_the_skin_reads_tells_the_kernels_apart(plugin, sharp, soft) -> None:
-    read = [plugin.measure(volume, parameters(plugin, {})).data["skin"] for volume in (sharp, soft)]
+def test_what_the_skin_reads_tells_the_kernels_apart(run, sharp, soft) -> None:
+    read = [run(volume)[1].data["skin"] for volume in (sharp, soft)]
     assert read[0]["f50_per_mm"] > 1.2 * read[1]["f50_per_mm"]
     assert read[0]["cloth_mm"] > 0.1  # the patient wears a shirt
 
 
-def test_a_guard_stops_slices_that_moved(plugin, soft) -> None:
-    chosen, measurement, harmonized = run(plugin, soft)
+def test_a_guard_stops_slices_that_moved(plugin, run, soft) -> None:
+    chosen, measurement, harmonized = run(soft)
     verdict = plugin.check(soft, harmonized + np.float32(4), measurement, chosen)
     assert not verdict.passed
     assert any("lung" in reason and "+4" in reason for reason in verdict.reasons)
@@ -79,9 +88,9 @@ def test_a_guard_stops_slices_that_moved(plugin, soft) -> None:
     assert not plugin.check(soft, broken, measurement, chosen).passed
 
 
-def test_a_thin_chest_is_measured_at_the_skin(plugin, series) -> None:
+def test_a_thin_chest_is_measured_at_the_skin(plugin, run, series) -> None:
     volume = series("chest/lidc-0001")
-    chosen, measurement, harmonized = run(plugin, volume)
+    chosen, measurement, harmonized = run(volume)
     data = measurement.data
     assert data["source"] == "skin"
     assert data["f50_low_per_mm"] < data["f50_per_mm"] < data["f50_high_per_mm"]
@@ -111,15 +120,15 @@ def test_without_skin_or_table_the_series_is_refused_with_both_reasons(plugin, s
         plugin.measure(nameless, parameters(plugin, {}))
 
 
-def test_slices_do_not_depend_on_their_neighbours(plugin, soft) -> None:
-    chosen, measurement, harmonized = run(plugin, soft)
+def test_slices_do_not_depend_on_their_neighbours(plugin, run, soft) -> None:
+    chosen, measurement, harmonized = run(soft)
     some = slice(10, 12)
     part = replace(soft, hu=soft.hu[some], padding=soft.padding[some], headers=soft.headers[some])
     assert np.array_equal(np.stack(list(plugin.harmonize(part, measurement, chosen))), harmonized[some])
 
 
-def test_the_fingerprint_follows_what_decides_the_pixels(plugin, soft) -> None:
-    measurement = plugin.measure(soft, parameters(plugin, {}))
+def test_the_fingerprint_follows_what_decides_the_pixels(plugin, run, soft) -> None:
+    measurement = run(soft)[1]
     prints = {
         plugin.method(measurement, parameters(plugin, given)).fingerprint
         for given in ({}, {"target": "Br32"}, {"max_gain": 1.5}, {"skin_share": 1.0})
@@ -147,7 +156,7 @@ def test_wrong_parameters_are_named(plugin, given) -> None:
         parameters(plugin, given)
 
 
-def test_a_target_may_be_given_in_numbers(plugin, soft) -> None:
+def test_a_target_may_be_given_in_numbers(plugin, run, soft) -> None:
     chosen = parameters(plugin, {"target_f50_per_mm": 0.3, "target_f10_per_mm": 0.5})
-    measurement = plugin.measure(soft, chosen)
+    measurement = run(soft)[1]
     assert "Target custom: f50 0.300 /mm, f10 0.500 /mm" in plugin.method(measurement, chosen).description
