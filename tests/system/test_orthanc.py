@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
+import re
+import subprocess
 import time
 from pathlib import Path
 
+import httpx
 import pydicom
 
 from node.errors import ErrorKind
@@ -35,6 +39,10 @@ def test_orthanc_forwards_a_series_and_finds_the_derived_one(orthanc, start_node
     assert len(derived["Instances"]) == 30
     assert derived["MainDicomTags"]["SeriesDescription"].startswith("Harmonized ")
 
+    found = found_by_dcmtk(orthanc, str(headers[0].StudyInstanceUID))
+    assert found.keys() == {headers[0].SeriesInstanceUID, derived["MainDicomTags"]["SeriesInstanceUID"]}
+    assert found[derived["MainDicomTags"]["SeriesInstanceUID"]] == "30"
+
     by_uid = {str(header.SOPInstanceUID): header for header in headers}
     seen = set()
     for instance in derived["Instances"]:
@@ -58,9 +66,23 @@ def test_orthanc_forwards_a_series_and_finds_the_derived_one(orthanc, start_node
     node.verify_audit()
 
 
-def orthanc_instance(orthanc, identifier: str) -> pydicom.Dataset:
-    import httpx
+def found_by_dcmtk(orthanc, study_instance_uid: str) -> dict[str, str]:
+    """What DCMTK's findscu finds of a study: Series Instance UID -> Number of Series Related Instances."""
+    answer = subprocess.run(
+        [
+            "/usr/bin/findscu", "-S", "-aec", orthanc.aet, "127.0.0.1", str(orthanc.dicom_port),
+            "-k", "QueryRetrieveLevel=SERIES", "-k", f"StudyInstanceUID={study_instance_uid}",
+            "-k", "SeriesInstanceUID", "-k", "NumberOfSeriesRelatedInstances",
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    said = answer.stdout + answer.stderr
+    uids = re.findall(r"\(0020,000e\) UI \[([0-9.]+)", said)
+    counts = re.findall(r"\(0020,1209\) IS \[([0-9]+)", said)
+    return dict(zip(uids, counts, strict=True))
 
+
+def orthanc_instance(orthanc, identifier: str) -> pydicom.Dataset:
     answer = httpx.get(f"{orthanc.url}/instances/{identifier}/file", timeout=30)
     return pydicom.dcmread(io.BytesIO(answer.content), stop_before_pixels=True)
 
@@ -152,8 +174,6 @@ def test_progress_is_seen_while_it_runs_and_a_person_can_cancel(orthanc, start_n
     node.wait(lambda: [row for row in node.series() if row.state == State.HARMONIZING], "harmonizing")
 
     def progress() -> list[str]:
-        import json
-
         shown = json.loads(node.cli("series", "list", "--json").stdout)
         return [row["progress"] for row in shown if row["progress"] and not row["progress"].startswith("0 ")]
 
