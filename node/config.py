@@ -11,12 +11,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    YamlConfigSettingsSource,
+)
 
 from node.errors import ConfigError
 
-AETitle = Annotated[str, Field(min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]*[^\\\x00-\x20][^\\\x00-\x1f]*$")]
+_PREFIX = "HARMONODE_"
+
+# Spaces round it are padding and mean nothing (PS3.5 section 6.2), so they are not kept: "CT1 " is CT1.
+AETitle = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=16, pattern=r"^[^\\\x00-\x1f]+$")
+]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -35,8 +47,8 @@ class Log(Section):
 class Peer(Section):
     """Who may open an association."""
 
-    ae_title: str = "*"  # "*" is any
-    addresses: tuple[str, ...]  # IP networks
+    ae_title: AETitle = "*"  # "*" is any
+    addresses: tuple[str, ...] = Field(min_length=1)  # IP networks
 
     @field_validator("addresses")
     @classmethod
@@ -99,7 +111,7 @@ class DimseDestination(Section):
     """A PACS reached by C-STORE, asked by C-FIND."""
 
     kind: Literal["dimse"] = "dimse"
-    name: str
+    name: Name
     ae_title: AETitle
     host: str
     port: Port
@@ -112,7 +124,7 @@ class StowDestination(Section):
     """A PACS reached by STOW-RS, asked by QIDO-RS."""
 
     kind: Literal["stow"] = "stow"
-    name: str
+    name: Name
     url: str
     username: str = ""
     password: SecretStr = SecretStr("")
@@ -124,7 +136,7 @@ class OrthancDestination(Section):
     """An Orthanc reached by its REST interface."""
 
     kind: Literal["orthanc"] = "orthanc"
-    name: str
+    name: Name
     url: str
     username: str = ""
     password: SecretStr = SecretStr("")
@@ -135,7 +147,7 @@ class FolderDestination(Section):
     """A folder; one subfolder a derived series."""
 
     kind: Literal["folder"] = "folder"
-    name: str
+    name: Name
     path: Path
 
 
@@ -148,7 +160,7 @@ class Config(BaseSettings):
     """The whole configuration. Sources, strongest first: variables, config.yaml, defaults."""
 
     model_config = SettingsConfigDict(
-        env_prefix="HARMONODE_",
+        env_prefix=_PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -233,9 +245,31 @@ def load(path: Path | None = None, **overrides: Any) -> Config:
         model_config = SettingsConfigDict(yaml_file=file)
 
     try:
+        _no_unknown_variable()
+        _require_mapping(file)
         return FromFile(**overrides)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
         raise ConfigError(f"{file}: {wrong}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{file} is not YAML: {error}") from error
+    except SettingsError as error:
+        raise ConfigError(f"{error}: a list or a map must be JSON ({error.__cause__})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
+def _no_unknown_variable() -> None:
+    """A misspelt key is an error in the file, so it is one in a variable too."""
+    known = {*Config.model_fields, "config"}
+    for variable in os.environ:
+        key = variable.removeprefix(_PREFIX).partition("__")[0].lower()
+        if variable.startswith(_PREFIX) and key not in known:
+            raise ConfigError(
+                f"the variable {variable} sets no key of the configuration; there are: {', '.join(sorted(known))}"
+            )
+
+
+def _require_mapping(file: Path) -> None:
+    if file.is_file() and not isinstance(yaml.safe_load(file.read_text("utf-8")), dict | None):
+        raise ConfigError(f"{file} holds no keys: expected lines such as `data_dir: /srv/harmonode`")

@@ -87,6 +87,12 @@ def test_a_variable_overrides_one_key(monkeypatch: pytest.MonkeyPatch):
             "two destinations are called x",
         ),
         ("receive: [", "not YAML"),
+        ("just words", "holds no keys"),
+        ("- data_dir", "holds no keys"),
+        ("receive: {peers: [{addresses: []}]}", "receive.peers.0.addresses"),
+        ("receive: {peers: [{ae_title: SEVENTEEN_LETTERS, addresses: [10.0.0.0/8]}]}", "receive.peers.0.ae_title"),
+        ("receive: {ae_title: '  '}", "receive.ae_title"),
+        ("destinations: [{kind: folder, name: '', path: a}]", "destinations.0.folder.name"),
     ],
 )
 def test_a_wrong_key_is_an_error_that_names_it(tmp_path: Path, text: str, names: str):
@@ -94,6 +100,35 @@ def test_a_wrong_key_is_an_error_that_names_it(tmp_path: Path, text: str, names:
     file.write_text(text)
     with pytest.raises(ConfigError, match=re.escape(names)):
         load(file)
+
+
+def test_a_file_that_is_no_text_is_told_of(tmp_path: Path):
+    file = tmp_path / "config.yaml"
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "names"),
+    [
+        ("HARMONODE_DESTINATION", "[]", "HARMONODE_DESTINATION sets no key"),
+        ("HARMONODE_RECEIVE__PROT", "1", "receive.prot"),
+        ("HARMONODE_DESTINATIONS", "[bad", '"destinations"'),
+    ],
+)
+def test_a_wrong_variable_is_an_error_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, names: str
+):
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError, match=re.escape(names)):
+        load(MANUAL)
+
+
+def test_padding_of_an_ae_title_means_nothing():
+    peer = {"ae_title": " CT1 ", "addresses": ["10.0.0.0/8"]}
+    config = Config.model_validate({"receive": {"ae_title": "NODE ", "peers": [peer]}})
+    assert (config.receive.ae_title, config.receive.peers[0].ae_title) == ("NODE", "CT1")
 
 
 def test_a_file_that_was_named_must_exist(tmp_path: Path):
