@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
+import sqlalchemy as sa
 import typer
 
 import node
 from node.cli import audit, database, demo, doctor, folder, rules, send, series, serve
 from node.cli.context import err
-from node.errors import HarmonodeError
+from node.errors import ErrorKind, HarmonodeError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,8 +55,17 @@ def main() -> None:
     try:
         app()
     except HarmonodeError as error:
-        err.print(f"[bold red]error[/] ({error.kind}): ", end="")
-        err.print(str(error), markup=False, highlight=False)
-        sys.exit(1)
+        _fail(error.kind, str(error))
+    except (sa.exc.DatabaseError, sa.exc.InterfaceError, sa.exc.TimeoutError, sa.exc.ArgumentError) as error:
+        what = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+        _fail(ErrorKind.OPERATOR, f"the database cannot be used: {what}; `harmonode doctor` looks closer")
+    except OSError as error:  # of the disk or the network, as a person can mend it
+        _fail(ErrorKind.OPERATOR, str(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fail(kind: ErrorKind, message: str) -> NoReturn:
+    err.print(f"[bold red]error[/] ({kind}): ", end="")
+    err.print(message, markup=False, highlight=False)
+    sys.exit(1)

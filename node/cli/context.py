@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ from rich.console import Console
 from rich.table import Column
 
 from node.config import Config, load
-from node.store.session import Database, require_current
+from node.errors import OperatorError
+from node.store.session import Database, require_current, sqlite_file
 
 # A terminal has its width; a file or a pipe has room enough that no UID is broken.
 out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 250)
@@ -39,9 +41,16 @@ def database(ctx: typer.Context) -> Iterator[Database]:
     """The node's database, at the newest migration.
 
     Raises:
-        OperatorError: it must be upgraded first.
+        OperatorError: there is none, or it must be upgraded first.
     """
-    opened = Database(settings(ctx).url)
+    url = settings(ctx).url
+    file = sqlite_file(url)
+    if file is not None and not file.is_file():  # opening it would make an empty one, wherever one happens to stand
+        raise OperatorError(
+            f"there is no database at {file}: `harmonode serve` or `harmonode db upgrade` makes it; if there should be "
+            "one, is this the right configuration (--config)?"
+        )
+    opened = Database(url)
     try:
         require_current(opened)
         yield opened
@@ -56,7 +65,10 @@ def uid_column(header: str = "series") -> Column:
 
 def actor() -> str:
     """Who acts, for the audit trail."""
-    return f"user:{getpass.getuser()}"
+    try:
+        return f"user:{getpass.getuser()}"
+    except (KeyError, OSError):  # a container may run as a user that has no name
+        return f"user:{os.getuid()}"
 
 
 def print_json(data: Any) -> None:

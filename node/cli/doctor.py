@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import os
 import shutil
@@ -15,7 +16,7 @@ import typer
 
 from node import plugin
 from node.cli.context import JSON, out, print_json, settings
-from node.config import Config
+from node.config import Config, DimseDestination
 from node.errors import HarmonodeError
 
 _MARK = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
@@ -52,26 +53,26 @@ def doctor(ctx: typer.Context, as_json: JSON = False) -> None:
 
 
 def _database(config: Config) -> Iterator[Finding]:
-    from node.store.session import Database, revision
+    from node.store.session import Database, revision, sqlite_file
 
-    sqlite = config.url.removeprefix("sqlite:///")
-    if sqlite != config.url and not os.path.exists(sqlite):  # noqa: PTH110 - a path inside a URL
-        yield Finding(
-            "database",
-            "warning",
-            f"{sqlite} does not exist yet",
-            "`harmonode serve` or `harmonode db upgrade` makes it",
-        )
-        return
-    database = Database(config.url)
     try:
-        current, head = revision(database)
+        file = sqlite_file(config.url)
+        if file is not None and not file.exists():
+            remedy = "`harmonode serve` or `harmonode db upgrade` makes it"
+            yield Finding("database", "warning", f"{file} does not exist yet", remedy)
+            return
+        database = Database(config.url)
+        try:
+            current, head = revision(database)
+        finally:
+            database.close()
     except Exception as error:  # noqa: BLE001 - a driver may raise anything; the doctor says it
-        yield Finding("database", "error", f"cannot be reached: {error}", "check database_url and that the server runs")
+        what = str(getattr(error, "orig", None) or error)
+        yield Finding("database", "error", f"cannot be used: {what}", "check database_url, and the file or the server")
         return
-    finally:
-        database.close()
-    if current == head:
+    if file is not None and not os.access(file, os.W_OK):
+        yield Finding("database", "error", f"{file} cannot be written", "change its owner or its mode")
+    elif current == head:
         yield Finding("database", "ok", f"{database.engine.dialect.name}, migration {current}")
     else:
         yield Finding(
@@ -101,6 +102,9 @@ def _disk(config: Config) -> Iterator[Finding]:
         yield Finding("disk", "warning", f"{free_mb} MiB free; at {reserve} stores are refused", "free space soon")
     else:
         yield Finding("disk", "ok", f"{free_mb} MiB free at {folder.resolve()}")
+    if config.data_dir.exists() and config.data_dir.stat().st_mode & 0o077:
+        what = f"other users of this machine can look into {config.data_dir.resolve()}"
+        yield Finding("privacy", "warning", what, f"chmod 700 {config.data_dir.resolve()}")
 
 
 def _port(config: Config) -> Iterator[Finding]:
@@ -111,12 +115,14 @@ def _port(config: Config) -> Iterator[Finding]:
         try:
             probe.bind((host, port))
         except OSError as error:
-            yield Finding(
-                "port",
-                "warning",
-                f"{host}:{port} cannot be taken: {error.strerror}",
-                "right if the node is running; else another program has it: change receive.port",
+            taken = error.errno == errno.EADDRINUSE
+            remedy = (
+                "right if the node is running; else another program has it: change receive.port"
+                if taken
+                else "change receive.host or receive.port; a port below 1024 is for privileged users alone"
             )
+            what = f"{host}:{port} cannot be taken: {error.strerror}"
+            yield Finding("port", "warning" if taken else "error", what, remedy)
             return
     yield Finding("port", "ok", f"{host}:{port} is free for {config.receive.ae_title}")
 
@@ -141,6 +147,25 @@ def _destinations(config: Config) -> Iterator[Finding]:
                 str(error),
                 "check address, AE titles and credentials on both sides",
             )
+
+
+def _count_sources(config: Config) -> Iterator[Finding]:
+    from node.send import echo
+
+    for source in config.complete.count_sources:
+        subject = f"count source {source.ae_title}"
+        peer = DimseDestination(
+            name=source.ae_title,
+            ae_title=source.ae_title,
+            host=source.host,
+            port=source.port,
+            calling_ae_title=config.receive.ae_title,
+        )
+        try:
+            yield Finding(subject, "ok", echo(peer))
+        except HarmonodeError as error:
+            remedy = "check address and AE titles on both sides; until it answers, series wait for complete.quiet_s"
+            yield Finding(subject, "warning", str(error), remedy)
 
 
 def _codecs(_config: Config) -> Iterator[Finding]:
@@ -207,5 +232,5 @@ def _installed(name: str) -> bool:
 
 
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-    _database, _disk, _port, _destinations, _codecs, _plugins, _accelerator, _packages,
+    _database, _disk, _port, _destinations, _count_sources, _codecs, _plugins, _accelerator, _packages,
 )  # fmt: skip

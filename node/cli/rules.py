@@ -20,6 +20,7 @@ from node.rules.explain import Decision, text
 from node.rules.match import InForce, decide
 from node.series import SeriesFacts
 from node.store import tables
+from node.store.session import sqlite_file
 
 rules_app = typer.Typer(
     no_args_is_help=True, help="The rules: which series are harmonized, by what, and where they go."
@@ -218,8 +219,8 @@ def _rules_to_ask(ctx: typer.Context, file: Path | None) -> tuple[str, list[InFo
     """The rules to test with, and where they come from."""
     if file is not None:
         return str(file), [InForce(rule, 0, enabled=True) for rule in load.read_rules(file)]
-    url = sa.make_url(settings(ctx).url)
-    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():  # no node was ever started here
+    file = sqlite_file(settings(ctx).url)
+    if file is not None and not file.is_file():  # no node was ever started here
         return "as shipped, for there is no database yet", [
             InForce(rule, 0, rule.enabled) for rule in load.read_rules(load.SHIPPED)
         ]

@@ -21,7 +21,13 @@ series_app = typer.Typer(no_args_is_help=True, help="The series on their journey
 
 _STYLE = {State.DONE: "green", State.FAILED: "red", State.REFUSED: "red", State.WAITING: "yellow", State.PASSED: "dim"}
 
-UID = Annotated[str, typer.Argument(help="The Series Instance UID, or its last characters where they suffice.")]
+UID = Annotated[
+    str,
+    typer.Argument(
+        help="The Series Instance UID, or its last characters where they suffice. "
+        "STUDY_UID/SERIES_UID where two studies have it."
+    ),
+]
 
 
 @series_app.command("list", epilog="Example: harmonode series list --state waiting")
@@ -102,7 +108,7 @@ def retry_command(ctx: typer.Context, uid: UID) -> None:
             with opened.write() as session:
                 series = find(session, uid)
                 retry(session, queue, series, actor())
-                out.print(f"Series {series.series_instance_uid} is {series.state}: {escape(series.reason or '')}")
+            out.print(f"Series {series.series_instance_uid} is {series.state}: {escape(series.reason or '')}")
         finally:
             queue.close()
 
@@ -124,22 +130,24 @@ def cancel_command(ctx: typer.Context, uid: UID) -> None:
 
 
 def find(session: Session, uid: str) -> Series:
-    """The series of that UID, or the only one whose UID ends so.
+    """The series of that UID, or the only one whose UID ends so; `study/series` where two studies have it.
 
     Raises:
         PermanentError: there is none, or more than one.
     """
-    exact = session.scalars(sa.select(Series).where(Series.series_instance_uid == uid)).all()
+    study_uid, _, series_uid = uid.rpartition("/")
+    query = sa.select(Series).where(Series.study_instance_uid == study_uid) if study_uid else sa.select(Series)
     found = (
-        exact
-        or session.scalars(
-            sa.select(Series).where(Series.series_instance_uid.endswith(uid, autoescape=True)).limit(2)
-        ).all()
+        session.scalars(query.where(Series.series_instance_uid == series_uid)).all()
+        or session.scalars(query.where(Series.series_instance_uid.endswith(series_uid, autoescape=True)).limit(2)).all()
     )
     if not found:
         raise PermanentError(f"no series {uid} is known; `harmonode series list` shows what is")
-    if len(found) > 1:
+    if len({series.series_instance_uid for series in found}) > 1:
         raise PermanentError(f"more than one series answers to {uid}: give more of the UID")
+    if len(found) > 1:
+        choices = " or ".join(f"{series.study_instance_uid}/{series.series_instance_uid}" for series in found)
+        raise PermanentError(f"{len(found)} studies have the series {uid}: give {choices}")
     return found[0]
 
 

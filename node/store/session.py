@@ -66,6 +66,12 @@ def _sqlite_begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite database; None for a server's."""
+    parsed = sa.make_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
 def migrations_dir() -> Path:
     """Alembic's scripts: beside the packages in a checkout, inside the package in a wheel."""
     package = Path(__file__).resolve().parents[1]

@@ -52,6 +52,33 @@ def test_a_taken_port(tmp_path: Path):
     assert found["port"]["level"] == "warning"
 
 
+def test_a_port_that_can_never_be_taken(tmp_path: Path):
+    status, found = examine(tmp_path, receive={"host": "192.0.2.1"})  # of RFC 5737, nobody's
+    assert (status, found["port"]["level"]) == (1, "error")
+
+
+def test_a_count_source_that_does_not_answer(tmp_path: Path, free_port: int):
+    source = {"calling_ae_title": "CT1", "ae_title": "PACS", "host": "127.0.0.1", "port": free_port}
+    _, found = examine(tmp_path, complete={"count_sources": [source]})
+    assert found["count source PACS"]["level"] == "warning"
+    assert str(free_port) in found["count source PACS"]["what"]
+
+
+def test_images_that_every_user_could_read(tmp_path: Path):
+    (tmp_path / "data").mkdir(mode=0o755)
+    _, found = examine(tmp_path)
+    assert (found["privacy"]["level"], found["privacy"]["remedy"]) == ("warning", f"chmod 700 {tmp_path / 'data'}")
+    (tmp_path / "data").chmod(0o700)
+    assert "privacy" not in examine(tmp_path)[1]
+
+
+def test_a_database_that_is_none(tmp_path: Path):
+    status, found = examine(tmp_path, database_url="sqlite:////etc/hostname")
+    assert (status, found["database"]["what"]) == (1, "cannot be used: file is not a database")
+    status, found = examine(tmp_path, database_url="nonsense")
+    assert (status, found["database"]["level"]) == (1, "error")
+
+
 def test_a_full_disk(tmp_path: Path):
     status, found = examine(tmp_path, receive={"disk_reserve_mb": 1 << 40})
     assert (status, found["disk"]["level"]) == (1, "error")

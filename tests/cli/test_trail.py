@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,8 @@ from typer.testing import CliRunner, Result
 
 from node import audit
 from node.audit import Event
-from node.cli import app
+from node.cli import app, main
+from node.cli.context import actor
 from node.errors import HarmonodeError
 from node.journey import State
 from node.store.session import Database
@@ -64,8 +66,10 @@ def test_the_upgrade_says_where_the_database_is(run: Run):
     assert "migration 0" in run("db", "upgrade").output
 
 
-def test_a_command_on_an_old_database_asks_for_the_upgrade(run: Run):
-    with pytest.raises(HarmonodeError, match="harmonode db upgrade"):
+def test_a_command_on_an_old_database_asks_for_the_upgrade(run: Run, tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "harmonode.sqlite3").touch()
+    with pytest.raises(HarmonodeError, match="at migration none, the node needs .* run `harmonode db upgrade`"):
         run("series", "list")
 
 
@@ -89,6 +93,53 @@ def test_a_series_is_found_by_the_end_of_its_uid(run: Run, two_series: Database)
         run("series", "show", "4")
     with pytest.raises(HarmonodeError, match=r"no series 9\.9"):
         run("series", "show", "9.9")
+
+
+def test_a_series_that_two_studies_have_is_named_with_its_study(run: Run, two_series: Database):
+    with two_series.write() as session:
+        session.execute(
+            sa.update(Series).where(Series.id == 2).values(study_instance_uid="9.8", series_instance_uid="1.2.3.14")
+        )
+    with pytest.raises(HarmonodeError, match=r"give 1\.2\.3/1\.2\.3\.14 or 9\.8/1\.2\.3\.14"):
+        run("series", "show", "1.2.3.14")
+    shown = json.loads(run("series", "show", "9.8/1.2.3.14", "--json").output)
+    assert (shown["study_instance_uid"], shown["state"]) == ("9.8", "refused")
+
+
+@pytest.mark.parametrize("words", [("series", "list"), ("audit", "verify"), ("rules", "list")])
+def test_a_command_makes_no_database_where_there_is_none(run: Run, tmp_path: Path, words: tuple[str, ...]):
+    with pytest.raises(HarmonodeError, match=r"there is no database at .*harmonode\.sqlite3"):
+        run(*words)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sqlite:////proc/nothing/harmonode.sqlite3", "there is no database at /proc/nothing/harmonode.sqlite3"),
+        ("sqlite:////etc/hostname", "the database cannot be used: file is not a database"),
+        ("nonsense", "the database cannot be used: Could not parse SQLAlchemy URL"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_one_clear_line(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str, says: str
+):
+    monkeypatch.setattr("sys.argv", ["harmonode", "--config", str(config), "series", "list"])
+    monkeypatch.setenv("HARMONODE_DATABASE_URL", url)
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 1
+    told = capsys.readouterr().err
+    assert f"error (operator): {says}" in told
+    assert "Traceback" not in told
+
+
+def test_who_acts_is_known_even_where_the_user_has_no_name(monkeypatch: pytest.MonkeyPatch):
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 4711")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    assert re.fullmatch(r"user:\d+", actor())
 
 
 def test_a_person_cancels_and_retries(run: Run, two_series: Database):
