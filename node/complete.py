@@ -27,6 +27,7 @@ from node.dicom.headers import read_header
 from node.errors import ErrorKind, HarmonodeError, InvalidObject
 from node.journey import State
 from node.series import Sender, SeriesFacts
+from node.store.durable import PRIVATE
 from node.store.quarantine import Kept, Quarantine
 from node.store.session import Database
 from node.store.tables import DerivedInstance, Instance, Quarantined, Series
@@ -268,7 +269,7 @@ def _keep_aside(config: Config, spool_root: Path, waiting: _Waiting, finding: _F
 
 def _second_name(path: Path, folder: Path) -> Path:
     """Another name of the file, for the quarantine to move; a copy where it lies on another disk."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     second = folder / f"{path.stem}.part"
     second.unlink(missing_ok=True)  # left by a sweep that was killed
     try:

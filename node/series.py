@@ -31,6 +31,7 @@ class Arrival:
     sha256: str  # of the data set as it came over the wire, without file meta information
     received_at: datetime
     sender: Sender
+    again: bool = False  # it may be known already: the same bytes came again, or it was found in the spool
 
 
 @dataclass(frozen=True, slots=True)

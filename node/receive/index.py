@@ -34,8 +34,8 @@ BATCH_WAIT_S = 0.2  # how long a batch waits for more
 _FIRST_DELAY_S, _MAX_DELAY_S = 0.5, 30.0
 
 AT_REST = frozenset(
-    {State.COMPLETE, State.PASSED, State.REFUSED, State.DONE, State.FAILED, State.CANCELLED}
-)  # a new instance reopens the series; one that is worked on takes it in a later round
+    {State.COMPLETE, State.PASSED, State.REFUSED, State.DONE, State.FAILED}
+)  # a new instance reopens the series; one that is worked on takes it in a later round, one that a person stopped stays
 _PASSES = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)  # locked, full, gone: passes by itself
 
 
@@ -67,7 +67,8 @@ def index(session: Session, items: Sequence[Item]) -> None:
 
 
 def _index_series(session: Session, arrivals: Sequence[Arrival]) -> None:
-    by_uid = {arrival.sop_instance_uid: arrival for arrival in arrivals}
+    # Of two in one batch the one that made the file counts.
+    by_uid = {arrival.sop_instance_uid: arrival for arrival in sorted(arrivals, key=lambda one: not one.again)}
     series = _find(session, arrivals[0].study_instance_uid, arrivals[0].series_instance_uid)
     known: dict[str, Instance] = {}
     if series is not None:
@@ -75,7 +76,9 @@ def _index_series(session: Session, arrivals: Sequence[Arrival]) -> None:
         known = {instance.sop_instance_uid: instance for instance in session.scalars(query)}
     # An instance that is known, and yet made a new file, had vanished from the spool and is back.
     fresh = [
-        arrival for uid, arrival in by_uid.items() if uid not in known or known[uid].received_at != arrival.received_at
+        arrival
+        for uid, arrival in by_uid.items()
+        if uid not in known or not (arrival.again or known[uid].received_at == arrival.received_at)
     ]
     if not fresh:
         return

@@ -145,9 +145,11 @@ class Intake:
         if placed.placement is Placement.OTHER:
             reason = "this SOP Instance UID was received before with other bytes"
             return self._keep(incoming, sender_of(meta), Status.CONFLICT, reason, identity)
-        if placed.placement is Placement.NEW:
-            self._tell(arrival(meta, identity, placed.path, size_bytes=placed.size_bytes, sha256=sha256, at=placed.at))
-        else:
+        again = placed.placement is Placement.SAME
+        # Told even then: whoever stored it first may have failed between the name and the answer.
+        size, at = placed.size_bytes, placed.at
+        self._tell(arrival(meta, identity, placed.path, size_bytes=size, sha256=sha256, at=at, again=again))
+        if again:
             _log.info("an instance came again, unchanged", sop_instance_uid=identity.sop_instance_uid)
         return Outcome(Status.SUCCESS)
 

@@ -1,9 +1,11 @@
-"""fsync, for files and for the names in a folder."""
+"""What files and folders of patients' images need: fsync, for bytes and for names, and nobody else's eyes."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+PRIVATE = 0o700  # the mode of a folder that nobody but the node's user may look into
 
 
 def sync_file(path: Path) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from node.series import Sender
-from node.store.durable import sync_file, sync_folder
+from node.store.durable import PRIVATE, sync_file, sync_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,8 @@ class Quarantine:
             series_instance_uid=series_instance_uid,
             sop_instance_uid=sop_instance_uid,
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         if isinstance(source, Path):
             _move(source, path)
         elif not path.exists():

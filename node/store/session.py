@@ -15,6 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.orm import Session, sessionmaker
 
 from node.errors import OperatorError
+from node.store.durable import PRIVATE
 
 _WRITE = {"harmonode_write": True}
 _POSTGRES_LOCK = 0x6861726D  # any constant: writers take turns as on SQLite, so they chain and never deadlock
@@ -27,7 +28,7 @@ class Database:
         self.url = url
         self.engine = sa.create_engine(url, **_engine_options(url))
         if self.engine.dialect.name == "sqlite":
-            Path(self.engine.url.database or "").parent.mkdir(parents=True, exist_ok=True)
+            Path(self.engine.url.database or "").parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             sa.event.listen(self.engine, "connect", _sqlite_pragmas)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)

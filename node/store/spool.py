@@ -29,7 +29,7 @@ from node.dicom.elements import Identity, identify
 from node.dicom.part10 import FileMeta
 from node.errors import InvalidObject, TransientError
 from node.series import Arrival, Sender
-from node.store.durable import sync_folder
+from node.store.durable import PRIVATE, sync_folder
 from node.store.quarantine import Quarantine
 
 _log = structlog.get_logger(__name__)
@@ -57,7 +57,7 @@ class Placed:
 
     placement: Placement
     path: str  # relative to the spool
-    size_bytes: int  # of the whole file
+    size_bytes: int  # of the file that lies there
     at: datetime
 
 
@@ -142,7 +142,8 @@ class Spool:
         self.root, self.reserve_bytes = root, reserve_bytes
         self.quarantine = Quarantine(root.with_name("quarantine"))
         self._incoming = root / "incoming"
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        self._incoming.mkdir(exist_ok=True)
         self._lock = threading.Lock()
         self._durable_folders: set[Path] = set()
 
@@ -176,10 +177,10 @@ class Spool:
             SpoolFull: the bytes could not be made durable; nothing is left.
         """
         incoming.finish()
-        size = incoming.path.stat().st_size
         path = self.path_of(identity)
         try:
             placement = self._link(incoming, path)
+            size = path.stat().st_size
         except OSError as error:
             incoming.discard()
             raise SpoolFull(f"{path} cannot be made: {error.strerror}") from error
@@ -261,10 +262,12 @@ class Spool:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             status = os.fstat(file.fileno())
         at = datetime.fromtimestamp(status.st_mtime, UTC)
-        return arrival(meta, identity, path, size_bytes=status.st_size, sha256=sha256, at=at)
+        return arrival(meta, identity, path, size_bytes=status.st_size, sha256=sha256, at=at, again=True)
 
 
-def arrival(meta: FileMeta, identity: Identity, path: str, *, size_bytes: int, sha256: str, at: datetime) -> Arrival:
+def arrival(
+    meta: FileMeta, identity: Identity, path: str, *, size_bytes: int, sha256: str, at: datetime, again: bool
+) -> Arrival:
     """The record of an instance that lies in the spool."""
     return Arrival(
         study_instance_uid=identity.study_instance_uid,
@@ -277,6 +280,7 @@ def arrival(meta: FileMeta, identity: Identity, path: str, *, size_bytes: int, s
         sha256=sha256,
         received_at=at,
         sender=sender_of(meta),
+        again=again,
     )
 
 

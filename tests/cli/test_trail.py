@@ -69,7 +69,7 @@ def test_the_upgrade_says_where_the_database_is(run: Run):
 def test_a_command_on_an_old_database_asks_for_the_upgrade(run: Run, tmp_path: Path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "harmonode.sqlite3").touch()
-    with pytest.raises(HarmonodeError, match="at migration none, the node needs .* run `harmonode db upgrade`"):
+    with pytest.raises(HarmonodeError, match=r"at migration none, the node needs .* run `harmonode db upgrade`"):
         run("series", "list")
 
 

@@ -71,6 +71,21 @@ def test_the_same_arrival_twice_is_one(database):
     assert [len(row.detail["instances"]) for row in rows(database, AuditRecord)] == [1, 1]
 
 
+def test_what_came_again_is_indexed_only_where_it_is_not_known(database):
+    write(database, arrival(1, again=True))
+    with database.write() as session:
+        (series,) = session.scalars(sa.select(Series))
+        series.state = str(State.DONE)
+    later = NOON + timedelta(hours=1)
+    write(database, arrival(1, again=True, received_at=later, sender=Sender("CT2", "HARMONODE", "10.1.2.4")))
+    (series,) = rows(database, Series)
+    assert (series.state, series.instance_count, series.calling_ae_title) == (State.DONE, 1, "CT1")
+    # Its file had vanished, was made again, and came a third time meanwhile.
+    write(database, arrival(1, received_at=later), arrival(1, again=True, received_at=later + timedelta(seconds=1)))
+    (series,) = rows(database, Series)
+    assert (series.state, series.instance_count, series.last_arrival_at) == (State.RECEIVING, 1, later)
+
+
 @pytest.mark.parametrize("state", sorted(State))
 def test_a_late_instance_reopens_a_series_at_rest_and_leaves_one_that_is_worked_on(database, state):
     write(database, arrival(1))
@@ -91,7 +106,8 @@ def test_a_late_instance_reopens_a_series_at_rest_and_leaves_one_that_is_worked_
 
 def test_every_state_is_at_rest_or_not_on_purpose():
     assert AT_REST.isdisjoint(ACTIVE)
-    assert set(State) - AT_REST - ACTIVE == {State.RECEIVING, State.WAITING}
+    # What a person stopped, or must mend, no instance opens again: `series retry` does, and looks at all there are.
+    assert set(State) - AT_REST - ACTIVE == {State.RECEIVING, State.WAITING, State.CANCELLED}
 
 
 def test_a_refusal_is_a_record(database):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +90,34 @@ def test_no_space_is_said_and_audited_once_a_minute(tmp_path, told, slice_path):
         assert outcome == Outcome(Status.OUT_OF_RESOURCES, "no space in the spool")
     (refusal,) = told
     assert "are kept free" in refusal.message
+
+
+def test_an_instance_whose_name_was_made_and_whose_answer_failed_is_told_when_it_comes_again(
+    intake, told, slice_path, monkeypatch
+):
+    content = slice_path().read_bytes()
+
+    def fail(folder: Path) -> None:
+        raise OSError(5, "Input/output error", str(folder))
+
+    with monkeypatch.context() as failing:
+        folder = intake._spool.root
+        failing.setattr(
+            "node.store.spool.sync_folder", lambda path: fail(path) if path.parent.parent == folder else None
+        )
+        assert intake.accept(io.BytesIO(content), STOW).status == Status.OUT_OF_RESOURCES
+    assert not [item for item in told if isinstance(item, Arrival)]
+    assert len(list(intake._spool.walk())) == 1
+    assert intake.accept(io.BytesIO(content), STOW) == Outcome(Status.SUCCESS)
+    (arrival,) = [item for item in told if isinstance(item, Arrival)]
+    assert (arrival.again, [arrival.path]) == (True, list(intake._spool.walk()))
+
+
+def test_nobody_else_looks_into_what_is_received(intake, slice_path):
+    assert intake.accept(io.BytesIO(slice_path().read_bytes()), STOW) == Outcome(Status.SUCCESS)
+    assert intake.accept(io.BytesIO(b"a text"), STOW).status == Status.CANNOT_UNDERSTAND
+    folder = intake._spool.root.parent
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()} == {
+        "spool": "0o700",
+        "quarantine": "0o700",
+    }
