@@ -59,7 +59,14 @@ def jobs(pacs) -> list[dict[str, Any]]:
 
 def said(pacs) -> list[str]:
     """What the script has said about each series, in its order."""
-    return re.findall(r"Lua says: (.*)", pacs.log.read_text(errors="replace"))
+    return re.findall(r"Lua says: (.*)\n", pacs.log.read_text(errors="replace"))
+
+
+def wait(until: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait until a condition holds; the test asserts what it waited for."""
+    deadline = time.monotonic() + seconds
+    while not until() and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def test_a_chest_goes_to_the_node_and_its_derived_series_stays(pacs, run_node, data: Path):
@@ -112,9 +119,7 @@ def test_what_is_not_original_ct_stays(pacs, data: Path, crafted):
     }
     pacs.upload(localizer, perfusion, crafted.one(change=mri))
     pacs.upload(crafted.one(change=relabelled))
-    deadline = time.monotonic() + 20
-    while len(said(pacs)) < len(reasons) and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait(lambda: all(any(f"Series {uid} " in line for line in said(pacs)) for uid in reasons))
     for uid, reason in reasons.items():
         (line,) = [line for line in said(pacs) if f"Series {uid} " in line]
         assert "is not forwarded to harmonode" in line
@@ -125,9 +130,7 @@ def test_what_is_not_original_ct_stays(pacs, data: Path, crafted):
 def test_a_series_waits_for_a_node_that_is_down(pacs, run_node, data: Path, crafted):
     pacs.upload(*sorted((data / "chest" / "lung-dx-a0002-b40f").glob("*.dcm")))
     pacs.upload(crafted.one())
-    deadline = time.monotonic() + 20
-    while [job["State"] for job in jobs(pacs)] != ["Failure"] * 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait(lambda: [job["State"] for job in jobs(pacs)] == ["Failure"] * 2)
     assert [job["State"] for job in jobs(pacs)] == ["Failure"] * 2
     assert any("failed and will be tried again" in line and "Connection refused" in line for line in said(pacs))
 
@@ -151,9 +154,7 @@ def test_the_heart_beat_of_newer_orthancs_tries_again(start_orthanc, start_node,
     # By hand, as the script's head says.
     (series,) = pacs.rest("/series")
     httpx.post(f"{pacs.url}/modalities/harmonode/store", content=series, timeout=30)
-    deadline = time.monotonic() + 20
-    while len(jobs(pacs)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait(lambda: [job["State"] for job in jobs(pacs)] == ["Failure"] * 2)
     assert [job["State"] for job in jobs(pacs)] == ["Failure"] * 2
     node = start_node()
 
