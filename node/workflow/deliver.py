@@ -9,15 +9,18 @@ from functools import partial
 from pathlib import Path
 
 import sqlalchemy as sa
+import structlog
 
 from node.audit import Event
 from node.errors import ConfigError, OperatorError, TransientError
 from node.journey import State
 from node.store.tables import Delivery
-from node.workflow.derived import made, series_uid
+from node.workflow.derived import made
 from node.workflow.errors import first_to_mend
 from node.workflow.hold import Hold
 from node.workflow.work import AnyDestination, Progress, Stopped, Work
+
+log = structlog.get_logger(__name__)
 
 POLLS_S = (0.0, 0.5, 1.0, 2.0)  # a destination may take a moment until it counts what it took
 _TRIES_BEFORE_RESEND = 3
@@ -35,6 +38,7 @@ def send(work: Work) -> None:
         _each(errors, partial(_send_to, work, name, paths, partial(_count_on, progress, before)))
         before += len(paths)
     if errors:
+        _confirm_sent(work)
         raise first_to_mend(errors)
     said = (
         f"was sent to {', '.join(destinations)}" if destinations else "is sent nowhere: the rule names no destination"
@@ -47,7 +51,7 @@ def confirm(work: Work) -> None:
     """Ask each destination how many instances of the derived series it holds; too few are sent once more."""
     with work.look() as held:
         destinations = list(held.job.destinations)
-        expected = len(made(held.session, held.series, series_uid(held.job, held.series)))
+        expected = len(made(held.session, held.job, held.series))
         open_at = [name for name in destinations if _delivery(held, name).confirmed_at is None]
     errors: list[Exception] = []
     short: dict[str, int] = {}
@@ -66,6 +70,22 @@ def confirm(work: Work) -> None:
             f"the derived series {derived_uid} of {expected} instances {how}",
             detail={"derived_series_uid": derived_uid, "instances": expected, "destinations": destinations},
         )
+
+
+def _confirm_sent(work: Work) -> None:
+    """Ask where all was sent, though another destination failed: the series may rest before it comes to confirming.
+
+    What goes wrong here is no more than told: it is asked again when the other destination is mended.
+    """
+    with work.look() as held:
+        expected = len(made(held.session, held.job, held.series))
+        deliveries = [_delivery(held, name) for name in held.job.destinations]
+    errors: list[Exception] = []
+    for delivery in deliveries:
+        if delivery.sent_at is not None and delivery.confirmed_at is None:
+            _each(errors, partial(_confirm_at, work, delivery.destination, expected, {}))
+    for error in errors:
+        log.warning("a destination could not confirm what it was sent", job=work.job_id, reason=str(error))
 
 
 def _each(errors: list[Exception], deliver: Callable[[], None]) -> None:
@@ -154,7 +174,7 @@ def _unsent(work: Work, held: Hold, name: str) -> list[Path]:
         return []
     sent = sa.select(Delivery.job_id).where(Delivery.destination == name, Delivery.sent_at.is_not(None))
     sent_by = set() if delivery.sends else set(held.session.scalars(sent))
-    files = made(held.session, held.series, series_uid(held.job, held.series))
+    files = made(held.session, held.job, held.series)
     return [work.context.config.derived_dir / one.path for one in files if one.job_id not in sent_by]
 
 

@@ -10,11 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from node.audit import Event
-from node.dicom.uids import derived_series_uid
+from node.dicom.uids import derived_instance_uid, derived_series_uid
 from node.errors import PermanentError
 from node.journey import State
 from node.plugin import Measurement, Method
-from node.store.tables import DerivedInstance, Instance, Job, Series
+from node.store.tables import Delivery, DerivedInstance, Instance, Job, Series
 from node.workflow.work import DerivedFile, Work
 
 
@@ -24,14 +24,20 @@ def series_uid(job: Job, series: Series) -> str:
     return derived_series_uid(series.series_instance_uid, method.name, method.version, method.fingerprint)
 
 
-def made(session: Session, series: Series, derived_uid: str) -> Sequence[DerivedInstance]:
-    """What the derived series holds, over all rounds."""
-    return session.scalars(
-        sa.select(DerivedInstance)
-        .join(Job, Job.id == DerivedInstance.job_id)
-        .where(Job.series_id == series.id, Job.derived_series_uid == derived_uid)
+def made(session: Session, job: Job, series: Series) -> list[DerivedInstance]:
+    """What the derived series holds, over all rounds; not what another version of the method made before."""
+    method = Method.from_json(job.method or {})
+    rows = session.execute(
+        sa.select(DerivedInstance, Instance.sop_instance_uid)
+        .join(Instance, Instance.id == DerivedInstance.source_instance_id)
+        .where(Instance.series_id == series.id)
         .order_by(DerivedInstance.id)
     ).all()
+    return [
+        derived
+        for derived, source_uid in rows
+        if derived.sop_instance_uid == derived_instance_uid(source_uid, method.name, method.version, method.fingerprint)
+    ]
 
 
 def lacking(session: Session, job: Job, series: Series) -> dict[str, int]:
@@ -39,7 +45,7 @@ def lacking(session: Session, job: Job, series: Series) -> dict[str, int]:
 
     As a rule those of this round. More, where an earlier round failed or was made by another version of the method.
     """
-    done = {one.source_instance_id for one in made(session, series, series_uid(job, series))}
+    done = {one.source_instance_id for one in made(session, job, series)}
     sources = session.execute(
         sa.select(Instance.sop_instance_uid, Instance.id).where(
             Instance.series_id == series.id, Instance.round <= job.round
@@ -66,7 +72,12 @@ def derive(work: Work) -> None:
     if {one.source_sop_instance_uid for one in derived} != set(sources):
         raise PermanentError(f"{len(sources)} instances were to be derived, and {len(derived)} were: none is sent")
     with work.transaction() as held:
-        derived_uid = held.job.derived_series_uid = series_uid(held.job, held.series)
+        _require_new(held.session, [one.sop_instance_uid for one in derived])
+        derived_uid = series_uid(held.job, held.series)
+        if held.job.derived_series_uid not in {None, derived_uid}:
+            # Made anew by another version of the method: what the destinations were sent was another series.
+            held.session.execute(sa.delete(Delivery).where(Delivery.job_id == held.job.id))
+        held.job.derived_series_uid = derived_uid
         held.session.add_all(
             DerivedInstance(
                 job_id=held.job.id,
@@ -84,6 +95,22 @@ def derive(work: Work) -> None:
             {"derived_series_uid": derived_uid, "sha256": {one.sop_instance_uid: one.sha256 for one in derived}},
         )
     work.harmonized_path.unlink(missing_ok=True)  # as large as the decoded series, and its content is derived now
+
+
+def _require_new(session: Session, sop_instance_uids: Sequence[str]) -> None:
+    """A source that was received in two series or studies gives the same derived UID, which must not be used twice."""
+    known = session.execute(
+        sa.select(DerivedInstance.sop_instance_uid, Series.series_instance_uid, Series.study_instance_uid)
+        .join(Job, Job.id == DerivedInstance.job_id)
+        .join(Series, Series.id == Job.series_id)
+        .where(DerivedInstance.sop_instance_uid.in_(sop_instance_uids))
+        .limit(1)
+    ).first()
+    if known:
+        raise PermanentError(
+            f"the same source instances were received before, as series {known[1]} of study {known[2]}, and harmonized "
+            f"there: SOP Instance UID {known[0]} would exist twice; nothing is sent of this series"
+        )
 
 
 def _made_at(session: Session, job: Job, series: Series) -> datetime:

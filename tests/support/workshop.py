@@ -7,6 +7,7 @@ folder, so that a test tells a worker in another process too:
     fail-STEP       a line a failure still to come, as `TransientError: the disk is full`; the first line is taken
     short           how many instances the destination loses
     unasked         the destination cannot be asked
+    newer           the plugin is of a newer version
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Double:
         return Measurement(data, {"f50": Quantity(0.4, "/mm", 0.39, 0.41)})
 
     def method(self, measurement, parameters):
-        return Method("double", "1", "one HU more", "00")
+        return Method("double", "2" if (self.folder / "newer").exists() else "1", "one HU more", "00")
 
     def harmonize(self, volume, measurement, parameters):
         for index, hu in enumerate(volume.hu):
@@ -306,7 +307,7 @@ class Workshop:
         (self.folder / name).unlink()
 
     def forget_all(self) -> None:
-        for name in ("short", "unasked", *(f"fail-{state}" for state in WORKING)):
+        for name in ("short", "unasked", "newer", *(f"fail-{state}" for state in WORKING)):
             (self.folder / name).unlink(missing_ok=True)
 
     def reached(self, step: str, timeout_s: float = 25.0) -> None:

@@ -17,6 +17,7 @@ def test_what_needs_a_person_waits_and_goes_on_where_it_stood(shop: Workshop):
     row = shop.series(3)
     series = shop.wait(row)
     assert (series.state, series.error_kind) == ("waiting", "operator")
+    assert f"`harmonode series retry {series.series_instance_uid}`" in series.reason
     stamp = shop.job(row).measurement
     with shop.database.write() as session:
         retry(session, shop.queue, session.get_one(Series, row), "user:ann")
@@ -34,6 +35,36 @@ def test_a_failed_series_is_made_anew_with_its_measurement(shop: Workshop):
         retry(session, shop.queue, session.get_one(Series, row), "ann")
     assert shop.wait(row, State.DONE).state == "done"
     assert "takes the measurement of an earlier attempt" in shop.records(row, Event.MEASUREMENT)[1].message
+
+
+def test_a_series_that_is_made_anew_by_another_version_is_delivered_anew(shop: Workshop):
+    shop.tell("fail-confirming", "PermanentError: it went up in smoke")
+    row = shop.series(3, destinations=("archive", "pacs"))
+    assert shop.wait(row).state == "failed"
+    first = shop.job(row).derived_series_uid
+    shop.tell("newer")
+    with shop.database.write() as session:
+        retry(session, shop.queue, session.get_one(Series, row), "ann")
+    done = shop.wait(row, State.DONE, State.WAITING)
+    assert (done.state, done.reason) == (
+        "done",
+        f"the derived series {shop.job(row).derived_series_uid} of 3 instances is delivered to archive, pacs",
+    )
+    assert shop.job(row).derived_series_uid != first
+    assert shop.derived(row) == shop.held(row, "archive") == shop.held(row, "pacs")
+    assert len(shop.derived(row)) == 6, "what was sent before is still known, should it come back"
+
+
+def test_what_was_delivered_of_a_series_that_failed_is_not_sent_again(shop: Workshop):
+    shop.tell("fail-sending", "PermanentError: it is understood nowhere")
+    row = shop.series(3, destinations=("archive", "pacs"))
+    assert shop.wait(row).state == "failed"
+    assert [one.detail["destination"] for one in shop.records(row, Event.CONFIRMATION)] == ["pacs"]
+    with shop.database.write() as session:
+        retry(session, shop.queue, session.get_one(Series, row), "ann")
+    assert shop.wait(row, State.DONE).state == "done"
+    sent = [one.detail["destination"] for one in shop.records(row, Event.TRANSMISSION) if "destination" in one.detail]
+    assert sent == ["pacs", "archive"]
 
 
 def test_only_what_stands_still_is_retried(shop: Workshop):

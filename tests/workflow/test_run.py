@@ -12,9 +12,14 @@ from workshop import WHOLE, Workshop
 from node.audit import Event
 from node.config import Retry
 from node.journey import State
-from node.store.tables import Delivery, Job, Series
+from node.store.tables import Delivery, Instance, Job, Series
 from node.workflow import retry, take_over
 from node.workflow.run import backoff_s
+
+COPIED = (
+    *("sop_instance_uid", "sop_class_uid", "transfer_syntax_uid", "path", "size_bytes", "sha256"),
+    *("received_at", "calling_ae_title"),
+)
 
 
 def test_a_series_goes_through_every_step_once(shop: Workshop):
@@ -168,6 +173,21 @@ def test_instances_that_come_meanwhile_open_the_series_again(shop: Workshop):
     assert series.state == "receiving"
     assert shop.moves(row) == [*WHOLE, "receiving"]
     assert "1 instances came while the series was processed" in series.reason
+
+
+def test_the_same_instances_in_another_study_are_not_derived_twice(shop: Workshop):
+    row, again = shop.series(2), shop.series(1)
+    shop.wait(row), shop.wait(again)
+    with shop.database.write() as session:
+        series = session.get_one(Series, again)
+        series.state = "complete"
+        source = session.scalars(sa.select(Instance).where(Instance.series_id == row)).first()
+        session.add(Instance(series_id=again, round=2, **{name: getattr(source, name) for name in COPIED}))
+        shop.enqueue(session, series, 2, {}, ["pacs"])
+    series = shop.wait(again, State.FAILED, State.DONE)
+    assert series.state == "failed"
+    assert "the same source instances were received before, as series" in series.reason
+    assert len(shop.held(again)) == 1
 
 
 def test_a_job_that_the_queue_lost_is_enqueued_anew(shop: Workshop):
