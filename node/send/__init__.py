@@ -13,7 +13,7 @@ from node.config import Destination, DimseDestination, FolderDestination, Orthan
 from node.errors import HarmonodeError
 from node.send import dimse, folder, orthanc, stow
 from node.send.dimse import count_instances
-from node.send.tally import ERRORS, NEXT, Tally
+from node.send.tally import ERRORS, Tally
 
 __all__ = ["confirm", "count_instances", "echo", "send"]
 
@@ -40,8 +40,8 @@ def send(destination: Destination, paths: Sequence[Path], progress: Callable[[in
         _ROUTES[type(destination)].send(destination, paths, tally)
     except HarmonodeError as error:
         raise ERRORS[error.kind](
-            f"destination {destination.name!r}: {error}. "
-            f"It had accepted {tally.count} of {tally.total} instances by then. {NEXT[error.kind]}"
+            f"destination {destination.name!r}: {error}; "
+            f"it had accepted {tally.count} of {tally.total} instances by then"
         ) from error
     return tally.count
 
@@ -56,8 +56,7 @@ def confirm(destination: Destination, study_instance_uid: str, series_instance_u
         count: int | None = _ROUTES[type(destination)].confirm(destination, study_instance_uid, series_instance_uid)
     except HarmonodeError as error:
         raise ERRORS[error.kind](
-            f"destination {destination.name!r} cannot say what it holds of series {series_instance_uid}: {error}. "
-            f"{NEXT[error.kind]}"
+            f"destination {destination.name!r} cannot say what it holds of series {series_instance_uid}: {error}"
         ) from error
     return count
 

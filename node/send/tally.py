@@ -13,12 +13,6 @@ ERRORS: dict[ErrorKind, type[HarmonodeError]] = {
     ErrorKind.OPERATOR: OperatorError,
 }
 
-NEXT = {
-    ErrorKind.TRANSIENT: "The node tries again.",
-    ErrorKind.PERMANENT: "The node does not try again: the same instances would fail the same way.",
-    ErrorKind.OPERATOR: "The node waits until the cause is mended and someone runs `harmonode series retry`.",
-}
-
 
 class Tally:
     """How many instances the destination has accepted; each tells the caller."""

@@ -140,19 +140,20 @@ def _settle(work: Work, state: State, error: Exception) -> None:
     detail = {"step": state.value, "error": type(error).__name__, "kind": kind.value}
     try:
         with work.transaction() as held:
+            uid = held.series.series_instance_uid
             rest = partial(held.rest, kind=kind, detail=detail)
             if kind is ErrorKind.TRANSIENT and held.job.tries + 1 < attempts:
                 _try_again(work, held, f"{state} failed: {said}", detail)
             elif kind is ErrorKind.TRANSIENT:
                 times = f"{state} failed {held.job.tries + 1} times, at last: {said}"
-                rest(State.WAITING, Event.FAILURE, f"{times}. The series waits for a person to retry it")
+                rest(State.WAITING, Event.FAILURE, f"{times}. It waits for `harmonode series retry {uid}`")
             elif kind is ErrorKind.OPERATOR:
-                rest(State.WAITING, Event.FAILURE, f"{state} needs a person: {said}. Then retry the series")
+                needs = f"{state} needs a person: {said}"
+                rest(State.WAITING, Event.FAILURE, f"{needs}. Mend that, then `harmonode series retry {uid}`")
             elif isinstance(error, _REFUSES):
                 rest(State.REFUSED, Event.REFUSAL, said)
             else:
-                rest(State.FAILED, Event.FAILURE, f"{state} failed: {said}")
-            uid = held.series.series_instance_uid
+                rest(State.FAILED, Event.FAILURE, f"{state} failed: {said}. The node does not try again by itself")
     except Stopped as stopped:
         log.info("job stopped", job=work.job_id, step=state.value, reason=str(stopped))
         return
