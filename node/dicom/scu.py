@@ -212,7 +212,8 @@ class Requestor:
         """C-FIND in the Study Root model, PS3.4 section C.6.2.1: every match.
 
         Raises:
-            OperatorError: the peer answers with a failure.
+            TransientError: it is out of resources, or cannot process the query just now.
+            OperatorError: the peer answers with another failure.
         """
         context = self._context(STUDY_ROOT_FIND, *_LITTLE_ENDIAN)
         implicit = context.transfer_syntax[0].is_implicit_VR
@@ -228,7 +229,8 @@ class Requestor:
             response = self._receive(C_FIND, request.MessageID)
         if response.Status != 0x0000:
             comment = f": {response.ErrorComment}" if response.ErrorComment else ""
-            raise OperatorError(f"{self.peer} answers C-FIND with status 0x{response.Status:04X}{comment}")
+            kind = TransientError if response.Status >> 12 == 0xC or response.Status >> 8 == 0xA7 else OperatorError
+            raise kind(f"{self.peer} answers C-FIND with status 0x{response.Status:04X}{comment}")
         return matches
 
     def _context(self, abstract_syntax: str, *transfer_syntaxes: str) -> PresentationContext:

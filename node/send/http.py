@@ -36,4 +36,6 @@ def http_error(status: int, where: str, comment: str = "") -> HarmonodeError:
 def public_url(url: str) -> str:
     """The URL without user, password and query."""
     parts = urlsplit(url)
+    if not parts.netloc:  # no URL at all: the password may stand anywhere before the @
+        return url.rpartition("@")[2]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))

@@ -58,7 +58,7 @@ class _Client(OrthancApiClient):  # type: ignore[misc] # the package ships no ty
         if isinstance(request_exception, requests.exceptions.SSLError):
             raise OperatorError(f"{self._where}: its certificate is not trusted: {request_exception}")
         if isinstance(request_exception, requests.exceptions.InvalidURL | requests.exceptions.MissingSchema):
-            raise OperatorError(f"{self._where} is no URL that can be used: {request_exception}")
+            raise OperatorError(f"{self._where} is no URL that can be used")  # the error tells the password in it
         if isinstance(request_exception, requests.Timeout):
             raise TransientError(f"{self._where} has not answered for {self._timeout_s:g} s")
         raise TransientError(f"{self._where} cannot be reached: {_cause(request_exception)}")

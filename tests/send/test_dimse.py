@@ -5,6 +5,7 @@ import time
 
 import pytest
 from pydicom import Dataset, dcmread, uid
+from pynetdicom import AE, evt
 from pynetdicom.acse import ACSE
 
 from node.config import DimseDestination
@@ -101,7 +102,7 @@ def test_wrong_ae_title_is_a_matter_for_a_person(start_orthanc, write_series, pr
     with pytest.raises(OperatorError, match="its AE title is not ANOTHER") as error:
         send(to(orthanc.dicom_port, "ANOTHER"), write_series(1).paths, progress.append)
     assert f"ANOTHER@127.0.0.1:{orthanc.dicom_port}" in str(error.value)
-    assert "harmonode series retry" in str(error.value)
+    assert "it had accepted 0 of 1 instances by then" in str(error.value)
 
 
 def test_rejection_is_heard_however_late_we_listen(start_orthanc, write_series, progress, monkeypatch):
@@ -142,7 +143,7 @@ def test_busy_peer_is_tried_again(start_scp, write_series, progress):
 
 
 def test_peer_that_is_down_is_tried_again(free_port, write_series, progress):
-    with pytest.raises(TransientError, match=r"Connection refused.*The node tries again"):
+    with pytest.raises(TransientError, match=r"Connection refused; it had accepted 0 of"):
         send(to(free_port), write_series(1).paths, progress.append)
     with pytest.raises(TransientError, match="Connection refused"):
         echo(to(free_port))
@@ -288,3 +289,18 @@ def test_threads_and_sockets_are_given_back(orthanc, start_storescp, write_serie
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.02)
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(0xA700, TransientError), (0xC001, TransientError), (0xA900, OperatorError)]
+)
+def test_a_query_that_fails_by_want_of_resources_is_asked_again(status: int, kind: type[Exception]):
+    entity = AE(ae_title="SCP")
+    entity.add_supported_context(scu.STUDY_ROOT_FIND)
+    handlers = [(evt.EVT_C_FIND, lambda _: iter([(status, None)]))]
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+    try:
+        with pytest.raises(kind, match=rf"cannot say what it holds of series 1\.2\.3: .*0x{status:04X}"):
+            confirm(to(server.server_address[1]), "1.2", "1.2.3")
+    finally:
+        server.shutdown()

@@ -8,6 +8,7 @@ from pydicom import dcmread
 from node.config import StowDestination
 from node.errors import OperatorError, PermanentError, TransientError
 from node.send import confirm, echo, send
+from node.send.http import public_url
 
 JSON = "application/dicom+json"
 
@@ -215,3 +216,8 @@ def test_server_that_is_down_is_tried_again(orthanc, write_series, progress):
 def test_url_that_is_none_is_a_matter_for_a_person(write_series, progress):
     with pytest.raises(OperatorError, match="no URL"):
         send(to("pacs:8080"), write_series(1).paths, progress.append)
+
+
+def test_what_is_no_url_does_not_tell_its_password():
+    assert public_url("ann:secret@pacs:8080/dicom-web") == "pacs:8080/dicom-web"
+    assert public_url("https://ann:secret@pacs:8080/dicom-web/") == "https://pacs:8080/dicom-web"
