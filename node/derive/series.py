@@ -83,6 +83,8 @@ def derive(  # noqa: PLR0917 - each is needed, and the workflow hands them on in
         )
     common = making(method, measurement, settings, made_at)
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("*.tmp"):  # by a process that was killed
+        left.unlink(missing_ok=True)
     derived: list[Derived] = []
     for index, path in enumerate(loaded.paths):
         # Read again: what has been looked at since lost the bytes it came in.
@@ -138,7 +140,8 @@ def _require_fit(content: bytes, source: Dataset, uid: str, source_uid: str) -> 
 
 def _write(path: Path, content: bytes) -> None:
     """Durable under its name, or not there: written beside it, fsynced, renamed. The folder is fsynced once for all."""
-    temporary = path.with_suffix(".tmp")
+    # The name is this process's own: a worker that was taken for dead may still be writing the same file.
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()

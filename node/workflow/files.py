@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A file that appears under its name only when it is written and on the disk."""
+    for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a worker that was killed; as large as a volume
+        left.unlink(missing_ok=True)
     # The name is this process's own: a worker that was taken for dead may still be writing the same file.
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
