@@ -11,7 +11,6 @@ from node import __version__
 from node.derive.elements import Elements, code, copied, named, raw, sequence, tag_of
 from node.derive.making import Making
 from node.derive.text import LO_CHARACTERS, SH_CHARACTERS, ST_CHARACTERS, Text
-from node.plugin import Quantity
 
 ACQUISITION_EQUIPMENT = ("109101", "Acquisition Equipment")  # PS3.16 CID 7005
 PROCESSING_EQUIPMENT = ("109102", "Processing Equipment")
@@ -118,17 +117,10 @@ def _description(making: Making) -> str:
     """Method, version and fingerprint first: they must not be cut off. Then as many measured figures as fit."""
     method = making.method
     said = f"harmonode {__version__}, method {making.title}, fingerprint {method.fingerprint}. {method.description}"
-    figures = [_figure(name, quantity) for name, quantity in making.measurement.quantities.items()]
+    figures = [f"{name} {quantity}" for name, quantity in making.measurement.quantities.items()]
     for position, figure in enumerate(figures):
-        longer = f"{said} Measured: {figure}" if position == 0 else f"{said}, {figure}"
+        longer = f"{said} Figures of the source: {figure}" if position == 0 else f"{said}, {figure}"
         if len(longer) > ST_CHARACTERS:
             break
         said = longer
     return said
-
-
-def _figure(name: str, quantity: Quantity) -> str:
-    figure = f"{name} {quantity.value:.4g}"
-    if quantity.low is not None and quantity.high is not None:
-        figure += f" ({quantity.low:.4g} to {quantity.high:.4g})"
-    return figure if quantity.unit == "1" else f"{figure} {quantity.unit}"

@@ -227,11 +227,12 @@ def test_the_description_tells_method_version_weights_and_figures(workshop: Any)
         "f50": Quantity(0.3123456, "/mm", 0.30, 0.32),
         "f10": Quantity(0.6, "/mm"),
         "segments": Quantity(212, "1"),
+        "noise": Quantity(40.4211, "[hnsf'U]"),
     }
     told = workshop.one(measurement=Measurement(quantities=figures)).DerivationDescription
     assert told == (
         f"harmonode {__version__}, method sharpener 2, fingerprint {'ab' * 32}. Made sharper. "
-        "Measured: f50 0.3123 (0.3 to 0.32) /mm, f10 0.6 /mm, segments 212"
+        "Figures of the source: f50 0.3123 /mm (0.3 to 0.32), f10 0.6 /mm, segments 212, noise 40.42 HU"
     )
 
 
