@@ -119,9 +119,12 @@ class Worker:
     def _supervise(self) -> None:
         while not self._stopping.is_set():
             started = time.monotonic()
-            with subprocess.Popen(self._command, stdin=subprocess.PIPE) as process:  # noqa: S603 - our own command line
-                self._process = process
-                status = process.wait()
+            try:
+                with subprocess.Popen(self._command, stdin=subprocess.PIPE) as process:  # noqa: S603 - our own command
+                    self._process = process
+                    status: int | str = process.wait()
+            except OSError as error:  # no memory, no process or file to be had
+                status = str(error)
             if self._stopping.is_set():
                 return
             log.warning("worker ended, starting it again", worker=self.executor_id, status=status)
