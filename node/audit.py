@@ -11,13 +11,17 @@ from enum import StrEnum
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.orm import Session
 
 from node.errors import ErrorKind, PermanentError
-from node.journey import State, may_move
+from node.journey import TROUBLE, State, may_move
+from node.store.session import after_commit
 from node.store.tables import AuditHead, AuditRecord, Series
 
 GENESIS = "0" * 64
+
+_log = structlog.get_logger(__name__)
 
 
 class Event(StrEnum):
@@ -106,6 +110,9 @@ def move(
         series=series,
         detail={"from": str(here), "to": str(state), **(detail or {})},
     )
+    told = {"series": series.series_instance_uid, "was": str(here), "now": str(state), "reason": reason}
+    tell = _log.warning if state in TROUBLE else _log.info
+    after_commit(session, lambda: tell("series moved", **told))
 
 
 def chain_hash(row: AuditRecord) -> str:

@@ -93,6 +93,10 @@ def sweep(
             moved += _settle(config, database, spool_root, replace(waiting, expected_count=expected), quiet_s)
         except OSError as error:
             _log.error("a series waits: its files cannot be read", series=waiting.series_instance_uid, error=str(error))
+        except sa.exc.DBAPIError:
+            raise  # the database is locked, full or away, for every series alike
+        except Exception:  # noqa: BLE001 - one that cannot be looked at must not stop the others
+            _log.exception("a series waits: it could not be looked at", series=waiting.series_instance_uid)
     return moved
 
 
@@ -113,9 +117,10 @@ class _Counter:
             return known
         try:
             told = self._ask(source, waiting.study_instance_uid, waiting.series_instance_uid)
-        except HarmonodeError as error:
+        except Exception as error:  # noqa: BLE001 - a peer may answer anything; the quiet time decides then
             self._silent.add(source)
-            _log.warning("a count source does not answer", ae_title=source.ae_title, error=str(error))
+            what = str(error) if isinstance(error, HarmonodeError) else repr(error)
+            _log.warning("a count source does not answer", ae_title=source.ae_title, error=what)
             return known
         return told or known
 

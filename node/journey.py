@@ -31,6 +31,9 @@ WORKING = (State.MEASURING, State.HARMONIZING, State.CHECKING, State.DERIVING, S
 ACTIVE = frozenset({State.QUEUED, *WORKING})
 """A job exists and will be worked on without anyone's doing."""
 
+TROUBLE = frozenset({State.REFUSED, State.FAILED, State.WAITING})
+"""A series stands here because something is wrong; somebody may want to know."""
+
 _STOPPED_BY = frozenset({State.REFUSED, State.FAILED, State.WAITING, State.CANCELLED})
 
 TRANSITIONS: dict[State, frozenset[State]] = {

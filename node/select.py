@@ -35,13 +35,24 @@ def sweep(config: Config, database: Database, queue: Enqueues) -> int:
     """Decide on every complete series; returns on how many it was decided.
 
     Each series is a transaction of its own. A series for which a rule or the configuration cannot be followed waits for
-    a person (`harmonode series retry`), with the reason.
+    a person (`harmonode series retry`), with the reason. Whatever else goes wrong with one is raised once the others
+    are decided on; it stays complete, for the next sweep.
     """
     with database.read() as session:
         waiting = session.scalars(
             sa.select(Series.id).where(Series.state == str(State.COMPLETE)).order_by(Series.last_arrival_at, Series.id)
         ).all()
-    return sum(_select(config, database, queue, series_id) for series_id in waiting)
+    done, failed = 0, None
+    for series_id in waiting:
+        try:
+            done += _select(config, database, queue, series_id)
+        except sa.exc.DBAPIError:
+            raise  # the database is locked, full or away, for every series alike
+        except Exception as error:  # noqa: BLE001 - one that cannot be decided on must not stop the others
+            failed = failed or error
+    if failed is not None:
+        raise failed
+    return done
 
 
 def _select(config: Config, database: Database, queue: Enqueues, series_id: int) -> bool:

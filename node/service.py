@@ -16,9 +16,11 @@ from node.config import Config, CountSource
 from node.derive import derive
 from node.queue import Queue, prepare
 from node.receive import Receiver
+from node.receive.scp import require_port
 from node.rules import load as rules
 from node.schedule import Clock
 from node.send import confirm, count_instances, send
+from node.store.durable import PRIVATE
 from node.store.session import Database, upgrade
 from node.workflow import Steps, run_worker
 
@@ -33,6 +35,9 @@ class Node:
 
     def __init__(self, config: Config, config_file: Path | None = None) -> None:
         self.config = config
+        require_port(config.receive)  # first: where another node runs, nothing of its is touched
+        for folder in (config.data_dir, config.derived_dir):
+            folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         upgrade(config.url)
         prepare(config.url)
         self.database = Database(config.url)

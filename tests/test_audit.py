@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.exc import DatabaseError
+from structlog.testing import capture_logs
 
 from node import audit
 from node.audit import Event
@@ -47,6 +48,21 @@ def new_series(database: Database) -> int:
         session.add(series)
         session.flush()
         return series.id
+
+
+def test_a_move_is_told_to_the_log_once_it_is_committed(database: Database):
+    number = new_series(database)
+    with capture_logs() as told, pytest.raises(RuntimeError), database.write() as session:
+        audit.move(session, session.get_one(Series, number), State.COMPLETE, Event.COMPLETE, "quiet for 30 s")
+        raise RuntimeError("rolled back")
+    assert told == []
+    with capture_logs() as told, database.write() as session:
+        audit.move(session, session.get_one(Series, number), State.COMPLETE, Event.COMPLETE, "quiet for 30 s")
+        audit.move(session, session.get_one(Series, number), State.REFUSED, Event.REFUSAL, "two patients")
+    assert [(line["log_level"], line["series"], line["now"], line["reason"]) for line in told] == [
+        ("info", "1.2.3.4", "complete", "quiet for 30 s"),
+        ("warning", "1.2.3.4", "refused", "two patients"),
+    ]
 
 
 def test_an_untouched_chain_is_intact(database: Database):

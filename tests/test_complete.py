@@ -259,6 +259,14 @@ def test_a_source_that_fails_is_asked_once_a_sweep(counted: Ward, crafted: Any) 
     assert len(asked) == 1
 
 
+def test_a_source_whose_answer_makes_no_sense_stops_nothing(counted: Ward, crafted: Any) -> None:
+    series = counted.receive(crafted.series(2))
+    ask, _ = says(ValueError("invalid literal for int()"))
+    with capture_logs():
+        assert counted.sweep(30, ask) == 1
+    assert counted.series(series).state == "complete"
+
+
 def test_a_sender_without_a_source_is_never_counted(counted: Ward, crafted: Any) -> None:
     series = counted.receive(crafted.series(2))
     with counted.database.write() as session:
@@ -393,6 +401,28 @@ def test_what_cannot_be_made_sense_of_does_not_stop_the_others(
         assert ward.sweep(60) == 2
     assert "cannot be made sense of" in str(ward.series(strange).reason)
     assert ward.series(sound).state == "complete"
+
+
+def test_one_that_cannot_be_looked_at_does_not_stop_the_others(
+    ward: Ward, crafted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange = ward.receive(crafted.series(2))
+    sound = ward.receive(crafted.series(2, _of_study("1.2.8")), NOON + timedelta(seconds=1), study="1.2.8")
+    keep_aside = complete._keep_aside
+
+    def stumble(config: Any, root: Path, waiting: Any, finding: Any) -> Any:
+        if waiting.id == strange:
+            raise RecursionError("unforeseen")
+        return keep_aside(config, root, waiting, finding)
+
+    monkeypatch.setattr(complete, "_keep_aside", stumble)
+    monkeypatch.setattr(complete, "_in_another_study", lambda *_given: [])
+    with capture_logs() as told:
+        assert ward.sweep(60) == 1
+    assert [line["event"] for line in told if line["log_level"] == "error"] == [
+        "a series waits: it could not be looked at"
+    ]
+    assert (ward.series(strange).state, ward.series(sound).state) == ("receiving", "complete")
 
 
 def test_a_disk_that_does_not_answer_leaves_the_series_waiting(

@@ -232,6 +232,24 @@ def test_a_queue_that_fails_leaves_neither_job_nor_move(node: Node, config: Conf
     assert node.one().state == State.QUEUED
 
 
+def test_one_series_that_cannot_be_decided_on_does_not_stop_the_others(
+    node: Node, config: Config, queue: FakeQueue, monkeypatch: pytest.MonkeyPatch
+):
+    node.rule()
+    first, _ = node.series(), node.series(replace(FACTS, series_instance_uid="1.2.9"))
+    decide = select._decide
+
+    def stumble(session: Session, config: Config, queue: FakeQueue, series: Series) -> None:
+        if series.id == first:
+            raise KeyError("unforeseen")
+        decide(session, config, queue, series)
+
+    monkeypatch.setattr(select, "_decide", stumble)
+    with pytest.raises(KeyError, match="unforeseen"):
+        select.sweep(config, node.database, queue)
+    assert [series.state for series in node.all(Series)] == [State.COMPLETE, State.QUEUED]
+
+
 def test_the_real_queue_keeps_step_with_the_transaction(node: Node, config: Config):
     class Breaks(Queue):
         broken = True

@@ -6,7 +6,6 @@ import errno
 import importlib.metadata
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ import typer
 from node import plugin
 from node.cli.context import JSON, out, print_json, settings
 from node.config import Config, DimseDestination
-from node.errors import HarmonodeError
+from node.errors import HarmonodeError, OperatorError
 
 _MARK = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
 
@@ -108,23 +107,18 @@ def _disk(config: Config) -> Iterator[Finding]:
 
 
 def _port(config: Config) -> Iterator[Finding]:
+    from node.receive.scp import require_port
+
     host, port = config.receive.host, config.receive.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            taken = error.errno == errno.EADDRINUSE
-            remedy = (
-                "right if the node is running; else another program has it: change receive.port"
-                if taken
-                else "change receive.host or receive.port; a port below 1024 is for privileged users alone"
-            )
-            what = f"{host}:{port} cannot be taken: {error.strerror}"
-            yield Finding("port", "warning" if taken else "error", what, remedy)
-            return
-    yield Finding("port", "ok", f"{host}:{port} is free for {config.receive.ae_title}")
+    try:
+        require_port(config.receive)
+    except OperatorError as error:
+        cause = error.__cause__
+        taken = isinstance(cause, OSError) and cause.errno == errno.EADDRINUSE
+        remedy = "right if the node is running" if taken else "a port below 1024 is for privileged users alone"
+        yield Finding("port", "warning" if taken else "error", str(error), remedy)
+    else:
+        yield Finding("port", "ok", f"{host}:{port} is free for {config.receive.ae_title}")
 
 
 def _destinations(config: Config) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -18,6 +19,7 @@ from node.dicom.associations import send_at_once, storage_contexts
 from node.dicom.part10 import FileMeta
 from node.dicom.streaming import StreamingDIMSE, read_in_large_pieces
 from node.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.errors import OperatorError
 from node.receive.index import Indexer, Reconciled, Refusal, reconcile
 from node.receive.intake import Intake, Outcome, Status
 from node.store.session import Database
@@ -57,6 +59,20 @@ def judge_association(
     if others >= settings.max_associations:
         return Rejection(2, 3, 2, f"{others} associations are open (receive.max_associations)")
     return None
+
+
+def require_port(settings: Receive) -> None:
+    """Raises OperatorError where the port cannot be opened."""
+    host, port = settings.host, settings.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        what = error.strerror or str(error)
+        raise OperatorError(
+            f"{host}:{port} cannot be opened: {what}; does another node run, or another program that has the port? "
+            "Else change receive.host or receive.port"
+        ) from error
 
 
 class _Delivery:
@@ -124,8 +140,9 @@ class Receiver:
         """Take up what the last run left, then open the port.
 
         Raises:
-            OSError: the port is taken.
+            OperatorError: the port cannot be opened; nothing is changed, for another node may be using what is there.
         """
+        require_port(self._settings)
         self.spool.sweep()
         found = reconcile(self._database, self.spool)
         handlers: list[Any] = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from node.errors import OperatorError
 from node.store.durable import PRIVATE
 
+_AFTER_COMMIT = "harmonode_after_commit"
 _WRITE = {"harmonode_write": True}
 _POSTGRES_LOCK = 0x6861726D  # any constant: writers take turns as on SQLite, so they chain and never deadlock
 
@@ -41,13 +42,21 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction. It holds the write lock from its start, so nothing read in it can be stale."""
-        with self._sessions(bind=self.engine.execution_options(**_WRITE)) as session, session.begin():
-            if self.engine.dialect.name == "postgresql":
-                session.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
-            yield session
+        with self._sessions(bind=self.engine.execution_options(**_WRITE)) as session:
+            with session.begin():
+                if self.engine.dialect.name == "postgresql":
+                    session.execute(sa.select(sa.func.pg_advisory_xact_lock(_POSTGRES_LOCK)))
+                yield session
+            for call in session.info.pop(_AFTER_COMMIT, ()):
+                call()
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def after_commit(session: Session, call: Callable[[], object]) -> None:
+    """Do something once the transaction of `Database.write` is committed; nothing where it is rolled back."""
+    session.info.setdefault(_AFTER_COMMIT, []).append(call)
 
 
 def _engine_options(url: str) -> dict[str, Any]:

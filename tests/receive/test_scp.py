@@ -20,8 +20,10 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import P_DATA
 
-from node.config import Peer, Receive
+from node.config import Config, Peer, Receive
 from node.dicom import part10
+from node.errors import OperatorError
+from node.receive import Receiver
 from node.receive.scp import judge_association
 from node.store.tables import AuditRecord, Instance, Quarantined, Series
 
@@ -456,3 +458,15 @@ def test_an_idle_association_is_ended(start_receiver, associate, wait):
         association.let_go()
         wait(lambda: not association.is_established, "aborted by the node")
     assert association.is_aborted
+
+
+def test_a_taken_port_is_told_and_nothing_is_changed(database, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        receiver = Receiver(Config(data_dir=tmp_path / "node", receive=Receive(port=port)), database)
+        left = receiver.spool.root / "incoming" / "left.part"
+        left.touch()
+        with pytest.raises(OperatorError, match=rf"127\.0\.0\.1:{port} cannot be opened: Address already in use"):
+            receiver.start()
+        assert left.exists()
+    receiver.stop()
