@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import yaml
-from node.rules.load import parse_rule, save, set_enabled
 
 from node import audit
 from node.config import Config, DimseDestination, load
 from node.errors import HarmonodeError
 from node.journey import State
+from node.rules.load import parse_rule, save, set_enabled
 from node.send import echo, send
 from node.store.session import Database
 from node.store.tables import AuditRecord, Quarantined, Series
@@ -37,7 +37,10 @@ class Slow:
     name, version = "slow", "1"
     class Parameters(BaseModel):
         seconds_a_slice: float = 0.1
+        seconds_to_measure: float = 0.0
+        seconds_to_check: float = 0.0
     def measure(self, volume, parameters):
+        time.sleep(parameters.seconds_to_measure)
         return Measurement()
     def method(self, measurement, parameters):
         return Method("slow", "1", "unchanged, slowly", "00")
@@ -46,6 +49,7 @@ class Slow:
             time.sleep(parameters.seconds_a_slice)
             yield hu
     def check(self, volume, harmonized, measurement, parameters):
+        time.sleep(parameters.seconds_to_check)
         return Verdict(True)
     def report(self, volume, harmonized, measurement, parameters):
         return Report()
