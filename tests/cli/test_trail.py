@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import structlog
 import yaml
 from typer.testing import CliRunner, Result
 
@@ -19,7 +20,7 @@ from node.cli import app, main
 from node.cli.context import actor
 from node.errors import HarmonodeError
 from node.journey import State
-from node.store.session import Database
+from node.store.session import Database, upgrade
 from node.store.tables import Series
 
 Run = Callable[..., Result]
@@ -44,9 +45,10 @@ def run(config: Path) -> Run:
 
 
 @pytest.fixture
-def two_series(run: Run, tmp_path: Path) -> Database:
-    assert run("db", "upgrade").exit_code == 0
-    database = Database(f"sqlite:///{tmp_path / 'data' / 'harmonode.sqlite3'}")
+def two_series(tmp_path: Path) -> Database:
+    url = f"sqlite:///{tmp_path / 'data' / 'harmonode.sqlite3'}"
+    upgrade(url)  # not `db upgrade`, which brings the shipped rules and their audit records
+    database = Database(url)
     now = datetime.now(UTC)
     with database.write() as session:
         for number in (1, 2):
@@ -124,14 +126,34 @@ def test_a_command_makes_no_database_where_there_is_none(run: Run, tmp_path: Pat
 def test_a_database_that_cannot_be_used_is_one_clear_line(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str, says: str
 ):
-    monkeypatch.setattr("sys.argv", ["harmonode", "--config", str(config), "series", "list"])
     monkeypatch.setenv("HARMONODE_DATABASE_URL", url)
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 1
+    assert as_a_program(monkeypatch, "--config", str(config), "series", "list") == 1
     told = capsys.readouterr().err
     assert f"error (operator): {says}" in told
     assert "Traceback" not in told
+
+
+def test_nothing_but_json_goes_to_standard_output(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "notes.txt").write_text("no DICOM")
+    (tmp_path / "slice.dcm").symlink_to(next((data / "phantom" / "head-ub").glob("*.dcm")))
+    monkeypatch.chdir(tmp_path)
+    assert as_a_program(monkeypatch, "rules", "test", str(tmp_path), "--json") == 0
+    told = capsys.readouterr()
+    assert len(json.loads(told.out)) == 1
+    assert "notes.txt" in told.err
+
+
+def as_a_program(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    """Run the command as the shell does; its exit status."""
+    monkeypatch.setattr("sys.argv", ["harmonode", *words])
+    try:
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    finally:
+        structlog.reset_defaults()
+    return int(stopped.value.code or 0)
 
 
 def test_who_acts_is_known_even_where_the_user_has_no_name(monkeypatch: pytest.MonkeyPatch):
