@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import sqlalchemy as sa
+import structlog
 import typer
 
 import node
@@ -52,6 +54,11 @@ app.add_typer(database.db_app, name="db")
 
 def main() -> None:
     """Run a command; an error the node understands ends in one clear message and exit status 1."""
+    # Standard output is for what was asked, which a program may read; what happens on the way goes to standard error.
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+    )
     try:
         app()
     except HarmonodeError as error:
