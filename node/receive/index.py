@@ -23,7 +23,7 @@ from node.errors import InvalidObject
 from node.journey import State
 from node.series import Arrival, Sender
 from node.store.quarantine import Kept
-from node.store.session import Database
+from node.store.session import Database, after_commit
 from node.store.spool import Spool
 from node.store.tables import AuditRecord, Instance, Quarantined, Series
 
@@ -140,7 +140,8 @@ def _witness(session: Session, series: Series, fresh: Sequence[Arrival], sender:
         audit.move(session, series, State.RECEIVING, Event.ARRIVAL, message, detail=detail)
     else:
         audit.record(session, Event.ARRIVAL, message, series=series, detail=detail)
-    _log.info("instances indexed", series=series.series_instance_uid, count=len(fresh), state=series.state)
+    told = {"series": series.series_instance_uid, "count": len(fresh), "state": series.state}
+    after_commit(session, lambda: _log.info("instances indexed", **told))
 
 
 def _index_kept(session: Session, kept: Kept) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from node import audit
 from node.journey import ACTIVE, State
@@ -62,6 +63,16 @@ def test_a_batch_is_one_audit_record_a_series(database):
         {"sop_instance_uid": "1.2.3.2", "sha256": f"{2:064x}"},
     ]
     assert second.instance_count == 1
+
+
+def test_the_log_speaks_of_what_is_committed(database):
+    with capture_logs() as told, pytest.raises(RuntimeError), database.write() as session:
+        index(session, [arrival(1)])
+        raise RuntimeError("database or disk is full")
+    assert told == []
+    with capture_logs() as told:
+        write(database, arrival(1))
+    assert [(line["event"], line["count"]) for line in told] == [("instances indexed", 1)]
 
 
 def test_the_same_arrival_twice_is_one(database):
