@@ -4,11 +4,11 @@ The edge is modelled as
 
     ESF(x) = A + H [ S(x - x0) - a S_t(x - x0 - t) + b L_c(x - x0 + c) ],    S(x) = integral MTF(f) P(f) sin(2 pi f x) / (pi f) df
 
-with S_t blurred further by the spread of skin thickness, L_c = S' blurred by the thickness of a cloth c before the skin (b = 0 where the
+with S_t blurred further by the spread s of skin thickness, L_c = S' blurred by the thickness of a cloth c before the skin (b = 0 where the
 edge shows none), P(f) what pooling adds: bin width, alignment jitter and the slant of the skin through the slice. A symmetric point
 spread leaves no phase, so the phase of the edge alone tells skin and cloth from blur: the air side decides.
 
-MTF(f) = (1 + p (f/f50)^2) exp(-g (f/f50)^n), g = ln 2(1 + p), plus a cubic spline of small values. Given x0, t, a, b, c, f50, n and p, the
+MTF(f) = (1 + p (f/f50)^2) exp(-g (f/f50)^n), g = ln 2(1 + p), plus a cubic spline of small values. Given x0, t, a, s, b, c, f50, n and p, the
 model is linear in A, H and H times the spline: those are solved for, and only the others are sought by iteration.
 """
 
@@ -23,15 +23,15 @@ from scipy import interpolate, optimize, special
 from plugins.ct_harmonizer.mtf.curve import FREQUENCY_PER_MM
 from plugins.ct_harmonizer.mtf.edge import BIN_MM, CENTRES_MM
 
-_STEP_PER_MM = 0.01
-_FINE_PER_MM: NDArray[np.float64] = (np.arange(200, dtype=np.float64) + 0.5) * _STEP_PER_MM
+_STEP_PER_MM = 0.02  # repeats the edge every 25 mm, upside down
+_FINE_PER_MM: NDArray[np.float64] = (np.arange(100, dtype=np.float64) + 0.5) * _STEP_PER_MM
 _TURNS: NDArray[np.float64] = 2 * np.pi * _FINE_PER_MM
 _KNOTS_PER_MM: NDArray[np.float64] = (
     np.arange(1, 21, dtype=np.float64) * 0.1
 )  # of the spline, which is 0 at frequency 0
 
 _SKIN_MM, _SKIN_SPREAD_MM = 1.8, 0.5  # dermis and epidermis of the trunk; prior mean and deviation
-_SKIN_VARIES_MM = 0.3  # within one body
+_SKIN_VARIES_MM, _SKIN_VARIES_SPREAD_MM = 0.25, 0.15  # deviation within one body
 _FAT_STEP, _FAT_STEP_SPREAD = 0.12, 0.08  # (skin - fat) / (skin - air): 0.16 over fat, 0 over muscle
 _CLOTH_MM, _CLOTH_SPREAD_MM = 1.3, 0.6  # how far before the skin a cloth's middle lies
 _CLOTH_VARIES_MM = 0.3
@@ -40,14 +40,17 @@ _CLOTH_LEAST_MM = 0.06  # under it, what looks like a cloth is misfit
 _FREE, _SMOOTH = 0.05, 0.05  # deviation of the spline's values, and of their second differences between knots
 _AIR_FLOOR_HU, _TISSUE_FLOOR_HU = 2.0, 8.0  # what the model leaves out, as a deviation beside noise
 _DEEPEST_MM = 3.5  # behind it, other tissue begins
+_CLIP_ROUNDS_FIRST, _CLIP_ROUNDS, _CLIP_SETTLED_HU = 2, 6, 0.5
 
-# Of x0, t, a, f50, n, p and, with a cloth, b, c:
-_LOWEST = np.array((-3.0, 0.5, -0.05, 0.1, 1.0, 0.0, 0.0, 0.4))
-_HIGHEST = np.array((3.0, 4.0, 0.4, 1.8, 9.0, 4.0, 1.0, 3.0))
-_SCALE = np.array((0.1, 0.3, 0.05, 0.05, 0.5, 0.2, 0.05, 0.3))
-_PRIOR_MEAN = np.array((0.0, _SKIN_MM, _FAT_STEP, 0.5, 2.5, 0.0, 0.0, _CLOTH_MM))
-_PRIOR_SPREAD = np.array((10.0, _SKIN_SPREAD_MM, _FAT_STEP_SPREAD, 10.0, 4.0, 2.0, 10.0, _CLOTH_SPREAD_MM))
-_ORIGIN, _SKIN, _FAT, _F50, _POWER, _LIFT, _CLOTH, _BEFORE = range(8)
+# Of x0, t, a, s, f50, n, p and, with a cloth, b, c:
+_LOWEST = np.array((-3.0, 0.5, -0.05, 0.0, 0.1, 1.0, 0.0, 0.0, 0.4))
+_HIGHEST = np.array((3.0, 4.0, 0.4, 1.0, 1.8, 9.0, 4.0, 1.0, 3.0))
+_SCALE = np.array((0.1, 0.3, 0.05, 0.1, 0.05, 0.5, 0.2, 0.05, 0.3))
+_PRIOR_MEAN = np.array((0.0, _SKIN_MM, _FAT_STEP, _SKIN_VARIES_MM, 0.5, 2.5, 0.0, 0.0, _CLOTH_MM))
+_PRIOR_SPREAD = np.array(
+    (10.0, _SKIN_SPREAD_MM, _FAT_STEP_SPREAD, _SKIN_VARIES_SPREAD_MM, 10.0, 4.0, 2.0, 10.0, _CLOTH_SPREAD_MM)
+)
+_ORIGIN, _SKIN, _FAT, _VARIES, _F50, _POWER, _LIFT, _CLOTH, _BEFORE = range(9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +74,9 @@ class EdgeFit:
     """The model at its best."""
 
     mtf: NDArray[np.float64]  # at FREQUENCY_PER_MM, 1 at zero
-    esf_hu: NDArray[np.float64]  # at CENTRES_MM
-    parameters: NDArray[np.float64]  # x0, t, a, f50, n, p and, with a cloth, b and c
+    esf_hu: NDArray[np.float64]  # at CENTRES_MM, clipped as the scanner clips
+    whole_hu: NDArray[np.float64]  # the same not clipped
+    parameters: NDArray[np.float64]  # x0, t, a, s, f50, n, p and, with a cloth, b and c
     linear: NDArray[np.float64]  # A, H, and H times the spline at each knot
     pooled_hu: NDArray[np.float64]  # the edge that was fitted
     misfit: float  # sum of squares of weighted residuals and penalties
@@ -103,11 +107,14 @@ class EdgeModel:
         A cloth is tried, and taken where the edge is much better explained with it.
         """
         weight = _weights(error_hu)
-        first = np.array([_crossing(esf_hu, weight > 0), _SKIN_MM, _FAT_STEP, 0.4, 2.5, 0.1])
-        plain = self._fit(esf_hu, weight, first, clip)
-        sharper = first + np.array([0, 0, 0, 0.3, 0, 0])  # the way from soft to sharp may be barred
-        plain = min(plain, self._fit(esf_hu, weight, sharper, clip), key=lambda fit: fit.misfit)
-        clothed = self._fit(esf_hu, weight, np.concatenate([plain.parameters, [0.1, _CLOTH_MM]]), clip)
+        first = np.array([_crossing(esf_hu, weight > 0), _SKIN_MM, _FAT_STEP, _SKIN_VARIES_MM, 0.4, 2.5, 0.1])
+        sharper = first + np.array([0, 0, 0, 0, 0.3, 0, 0.4])  # the way from soft to sharp may be barred
+        starts = [self._fit(esf_hu, weight, start, clip, rounds=_CLIP_ROUNDS_FIRST) for start in (first, sharper)]
+        plain = min(starts, key=lambda fit: fit.misfit)
+        if clip is not None:
+            plain = self._fit(esf_hu, weight, plain.parameters, clip, near=plain.whole_hu)
+        with_cloth = np.concatenate([plain.parameters, [0.1, _CLOTH_MM]])
+        clothed = self._fit(esf_hu, weight, with_cloth, clip, near=plain.whole_hu)
         certain = plain.misfit - clothed.misfit > _CLOTH_GAIN and clothed.cloth_mm > _CLOTH_LEAST_MM
         return clothed if certain else plain
 
@@ -119,7 +126,7 @@ class EdgeModel:
         at, linear = best.parameters, best.linear
         design = self._design(at)
         model = design @ linear
-        passed = 1.0 if clip is None else special.ndtr((model - clip.floor_hu) / max(clip.noise_hu, 1e-3))
+        passed = 1.0 if clip is None else special.ndtr((model - clip.floor_hu) / clip.noise_hu)
         steps = _SCALE[: at.size] * 1e-2
         moved = [(self._design(at + step) @ linear - model) / step.sum() for step in np.diag(steps)]
         data = np.concatenate([np.stack(moved, axis=1), design], axis=1) * (weight * passed)[:, None]
@@ -133,15 +140,22 @@ class EdgeModel:
         return np.stack([_mtf(one, other) for one, other in zip(parameters, others, strict=True)])
 
     def _fit(
-        self, esf_hu: NDArray[np.float64], weight: NDArray[np.float64], start: NDArray[np.float64], clip: Clip | None
+        self,
+        esf_hu: NDArray[np.float64],
+        weight: NDArray[np.float64],
+        start: NDArray[np.float64],
+        clip: Clip | None,
+        *,
+        near: NDArray[np.float64] | None = None,
+        rounds: int = _CLIP_ROUNDS,
     ) -> EdgeFit:
+        """The best fit from `start`; `near` is a model near it. Clipping is followed by Newton's method, `rounds` times at most."""
         low, high = _LOWEST[: start.size], _HIGHEST[: start.size]
-        target, best = esf_hu, start
-        linear = model = np.zeros(0)
-        misfit = 0.0
-        for _ in range(1 if clip is None else 3):
+        best, model = start, np.full(esf_hu.shape, np.inf) if near is None else near
+        for _ in range(1 if clip is None else rounds):
+            target, told = (esf_hu, weight) if clip is None else _unclipped(esf_hu, weight, model, clip)
             found = optimize.least_squares(
-                lambda at, y=target: self._residuals(at, y, weight)[0],
+                lambda at, y=target, w=told: self._residuals(at, y, w)[0],
                 np.clip(best, low + 1e-6, high - 1e-6),
                 bounds=(low, high),
                 x_scale=_SCALE[: start.size],
@@ -150,26 +164,19 @@ class EdgeModel:
                 ftol=1e-5,
                 max_nfev=60,
             )
-            best, misfit = found.x, 2 * float(found.cost)
-            linear = self._residuals(best, target, weight)[1]
+            best, misfit, before = found.x, 2 * float(found.cost), model
+            linear = self._residuals(best, target, told)[1]
             model = self._design(best) @ linear
-            if clip is not None:
-                target = esf_hu + model - _clipped_mean(model, clip)
-        left = (target - model)[weight > 0]
-        return EdgeFit(
-            _mtf(best, linear),
-            model if clip is None else _clipped_mean(model, clip),
-            best,
-            linear,
-            esf_hu,
-            misfit,
-            float(np.sqrt(np.mean(left**2))),
-        )
+            if clip is None or np.abs(model - before)[weight > 0].max() < _CLIP_SETTLED_HU:
+                break
+        seen = model if clip is None else _clipped_mean(model, clip)
+        left = (esf_hu - seen)[weight > 0]
+        return EdgeFit(_mtf(best, linear), seen, model, best, linear, esf_hu, misfit, float(np.sqrt(np.mean(left**2))))
 
     def _design(self, at: NDArray[np.float64]) -> NDArray[np.float64]:
         """Columns at CENTRES_MM for A, H, and H times the spline at each knot."""
         skin, fat = _TURNS * at[_ORIGIN], _TURNS * (at[_ORIGIN] + at[_SKIN])
-        step = at[_FAT] * np.exp(-2 * (np.pi * _FINE_PER_MM * _SKIN_VARIES_MM) ** 2)
+        step = at[_FAT] * np.exp(-2 * (np.pi * _FINE_PER_MM * at[_VARIES]) ** 2)
         scale = 1 / (np.pi * _FINE_PER_MM)
         sine = scale * (np.cos(skin) - step * np.cos(fat))  # what multiplies sin(2 pi f x)
         cosine = -scale * (np.sin(skin) - step * np.sin(fat))
@@ -239,9 +246,22 @@ def _crossing(esf_hu: NDArray[np.float64], used: NDArray[np.bool_]) -> float:
     return float(CENTRES_MM[over[0]]) if over.size else 0.0
 
 
+def _unclipped(
+    esf_hu: NDArray[np.float64], weight: NDArray[np.float64], model_hu: NDArray[np.float64], clip: Clip
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """One step of Newton's method from a model to what the edge would be without clipping, and its weights.
+
+    What is nearly always clipped tells next to nothing. An infinite model is none yet: the edge is taken as it is.
+    """
+    if not np.isfinite(model_hu).all():
+        return esf_hu, weight
+    passed = np.maximum(special.ndtr((model_hu - clip.floor_hu) / clip.noise_hu), 1e-3)
+    return model_hu + (esf_hu - _clipped_mean(model_hu, clip)) / passed, weight * passed
+
+
 def _clipped_mean(mean_hu: NDArray[np.float64], clip: Clip) -> NDArray[np.float64]:
     """Mean of max(floor, N(mean, noise)): what averaging sees of values that a scanner has clipped."""
-    noise = max(clip.noise_hu, 1e-3)
+    noise = clip.noise_hu
     z = (mean_hu - clip.floor_hu) / noise
     density = np.exp(-(np.minimum(np.abs(z), 30.0) ** 2) / 2) / np.sqrt(2 * np.pi)
     return np.asarray(clip.floor_hu + (mean_hu - clip.floor_hu) * special.ndtr(z) + noise * density)

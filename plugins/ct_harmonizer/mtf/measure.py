@@ -197,18 +197,15 @@ def _standard_error(edges: Profile, esf: NDArray[np.float64], pixels: NDArray[np
 def _clip(samples: Samples) -> Clip | None:
     """The floor where the scanner clips air, if it does, and the noise of air before clipping.
 
-    Noise follows from the share of air pixels at the floor, air being normally distributed about its median.
+    Noise follows from how far the upper part of air's values spreads, air being normally distributed about its median.
     """
     air = samples.hu[samples.depth_mm < -4]
-    level = float(np.median(air))
     floor = float(air.min())
     share = float(np.mean(air <= floor + 0.5))
-    if share < 0.005 or floor < -1200:
+    if share < 0.005 or share > 0.5 or floor < -1200:
         return None
-    z = float(special.ndtri(share))
-    if z >= 0:
-        return None
-    return Clip(floor, (floor - level) / z)
+    level, above = np.quantile(air, (0.5, special.ndtr(1.5)))
+    return Clip(floor, max(float(above - level) / 1.5, 0.5))
 
 
 def _widen(best: NDArray[np.float64], bound: NDArray[np.float64], own: float) -> NDArray[np.float64]:
