@@ -36,9 +36,9 @@ class IdentityPlugin:
         return Measurement()
 
     def method(self, measurement: Measurement, parameters: IdentityParameters) -> Method:  # noqa: ARG002
-        """The fingerprint is the same whatever the note says: it decides no pixel."""
+        """The note is part of the fingerprint: it decides no pixel, but a header, and one UID stands for one object."""
         description = "Pixel values unchanged." + (f" Note: {parameters.note}" if parameters.note else "")
-        fingerprint = hashlib.sha256(self.name.encode()).hexdigest()
+        fingerprint = hashlib.sha256(f"{self.name}\n{parameters.note}".encode()).hexdigest()
         return Method(self.name, self.version, description[:900], fingerprint)
 
     def harmonize(

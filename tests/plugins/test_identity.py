@@ -60,14 +60,14 @@ def test_all_padding_has_no_mean(volume: Volume) -> None:
     assert report.notes == ("trial",)
 
 
-def test_the_note_is_told_and_decides_no_uid(volume: Volume) -> None:
+def test_the_note_is_told_and_makes_another_object(volume: Volume) -> None:
     plugin = IdentityPlugin()
     measurement = plugin.measure(volume, IdentityParameters())
     plain = plugin.method(measurement, IdentityParameters())
     noted = plugin.method(measurement, IdentityParameters(note="trial " + "x" * 2000))
     assert "trial" in noted.description
     assert len(noted.description) <= 900
-    assert noted.fingerprint == plain.fingerprint
+    assert noted.fingerprint != plain.fingerprint
     assert not plain.sharpens
     assert not plain.smooths
 
