@@ -184,6 +184,15 @@ class Plugin(Protocol):
         ...
 
 
+@runtime_checkable
+class Draws(Protocol):
+    """A plugin that can also draw what it measured, before anything is harmonized."""
+
+    def picture(self, volume: Volume, measurement: Measurement) -> bytes:
+        """PNG."""
+        ...
+
+
 def available() -> list[str]:
     """Names of the installed plugins."""
     return sorted(point.name for point in entry_points(group=GROUP))

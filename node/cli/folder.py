@@ -31,7 +31,7 @@ PARAMETERS = Annotated[
 
 def register(app: typer.Typer) -> None:
     app.command("harmonize", epilog="Example: harmonode harmonize ./chest --out ./harmonized")(harmonize)
-    app.command("mtf", epilog="Example: harmonode mtf ./chest --json")(mtf)
+    app.command("mtf", epilog="Example: harmonode mtf ./chest --picture mtf.png")(mtf)
 
 
 def harmonize(
@@ -60,22 +60,41 @@ def harmonize(
 
 def mtf(
     folder: FOLDER,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture",
+            help="Where the picture goes: a .png file, or a folder for one a series. By default the current folder; with --json, none is drawn.",
+        ),
+    ] = None,
     parameters: PARAMETERS = None,
     as_json: JSON = False,
 ) -> None:
-    """Measure the MTF of every series of a folder at the skin-air interface.
+    """Measure the MTF of every series of a folder at the skin-air interface, and the noise in its soft tissue.
 
+    Draws, a series a picture, the MTF with its band, the accepted skin on a slice, the edge, and the noise's spectrum.
     With --json: one object for one series, a list for several; frequencies in cycles/mm.
     """
     chosen = plugin.load("ct_harmonizer")
     given = plugin.parameters(chosen, {"require_lungs": False, **_parsed(parameters)})
+    drawn_in = picture or (None if as_json else Path())
+    found = dict(_series(folder))
+    if drawn_in and _is_png(drawn_in) and len(found) > 1:
+        raise ConfigError(f"--picture {drawn_in} is one file, and {folder} holds {len(found)} series: name a folder")
     results: list[dict[str, Any]] = []
-    for uid, paths in _series(folder):
+    for uid, paths in found.items():
         volume = plugin.Volume.of(_load(paths))
         try:
-            results.append({"series_instance_uid": uid, **chosen.measure(volume, given).data})
+            measurement = chosen.measure(volume, given)
         except SeriesRefused as error:
             results.append({"series_instance_uid": uid, "refused": str(error)})
+            continue
+        results.append({"series_instance_uid": uid, **measurement.data})
+        if drawn_in and isinstance(chosen, plugin.Draws):
+            path = drawn_in if _is_png(drawn_in) else drawn_in / f"mtf-{uid}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(chosen.picture(volume, measurement))
+            err.print(f"Picture: {path}", markup=False, highlight=False, soft_wrap=True)
     if as_json:
         print_json(results[0] if len(results) == 1 else results)
     else:
@@ -84,12 +103,16 @@ def mtf(
         raise typer.Exit(1)
 
 
+def _is_png(path: Path) -> bool:
+    return path.suffix.lower() == ".png"
+
+
 def _print_mtf(results: list[dict[str, Any]]) -> None:
-    table = Table(uid_column(), "f50 /mm", "f10 /mm", "segments", "from", box=None, pad_edge=False)
+    table = Table(uid_column(), "f50 /mm", "f10 /mm", "noise HU", "segments", "from", box=None, pad_edge=False)
     for result in results:
         uid = result["series_instance_uid"]
         if "refused" in result:
-            table.add_row(uid, "-", "-", "-", escape(result["refused"]))
+            table.add_row(uid, "-", "-", "-", "-", escape(result["refused"]))
             continue
         figures = [
             f"{result[f'{name}_per_mm']:.3f} ({result[f'{name}_low_per_mm']:.3f} to {result[f'{name}_high_per_mm']:.3f})"
@@ -97,7 +120,8 @@ def _print_mtf(results: list[dict[str, Any]]) -> None:
             else f"{result[f'{name}_per_mm']:.3f}"
             for name in ("f50", "f10")
         ]
-        table.add_row(uid, *figures, str(result["segments_accepted"]), result["source"])
+        noise = "-" if result["noise_hu"] is None else f"{result['noise_hu']:.1f}"
+        table.add_row(uid, *figures, noise, str(result["segments_accepted"]), result["source"])
     out.print(table)
 
 

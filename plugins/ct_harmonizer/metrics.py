@@ -127,29 +127,3 @@ def lung_metrics(
         float(values.size * voxel_ml),
         float(values.mean(dtype=np.float64)),
     )
-
-
-def global_noise_hu(hu: NDArray[np.float32], spacing_mm: tuple[float, float, float]) -> float | None:
-    """Global noise level: the mode of local standard deviations in soft tissue, HU.
-
-    After Christianson et al., AJR 205:W93 (2015): standard deviation in 6 mm squares wholly in soft tissue (0 to 100 HU after a blur of 2 mm), the
-    most frequent over the volume. None where there is too little soft tissue.
-    """
-    size = [max(3, round(6.0 / length)) for length in spacing_mm[1:]]
-    found = []
-    for image in hu[:: max(1, len(hu) // 40)]:
-        smooth = ndimage.gaussian_filter(image, [2.0 / length for length in spacing_mm[1:]])
-        soft = ndimage.binary_erosion((smooth > 0) & (smooth < 100), np.ones(size, bool))
-        if not soft.any():
-            continue
-        mean = ndimage.uniform_filter(image, size)
-        square = ndimage.uniform_filter(image.astype(np.float64) ** 2, size)
-        found.append(np.sqrt(np.maximum(square - mean.astype(np.float64) ** 2, 0))[soft])
-    values = np.concatenate(found) if found else np.zeros(0)
-    if values.size < 100:
-        return None
-    top = float(np.percentile(values, 95))
-    counts, edges = np.histogram(values, bins=100, range=(0.0, max(top, 1e-3)))
-    counts = ndimage.gaussian_filter1d(counts.astype(np.float64), 2.0)
-    mode = int(np.argmax(counts))
-    return float((edges[mode] + edges[mode + 1]) / 2)

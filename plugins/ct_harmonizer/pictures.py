@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -69,17 +70,32 @@ def overview(
     return _png(figure)
 
 
-def skin(hu: NDArray[np.float32], spacing_mm: tuple[float, float, float], read: Mapping[str, Any]) -> bytes:
-    """The accepted surface on a slice, the edge pooled from it with its model, and the MTF with its band."""
-    index, points = read["surface"]["slice"], np.array(read["surface"]["points"])
-    figure = _figure(16.0, 5.2)
-    grid = figure.add_gridspec(1, 3, wspace=0.24)
-    axes = figure.add_subplot(grid[0])
+def skin(hu: NDArray[np.float32], spacing_mm: tuple[float, float, float], data: Mapping[str, Any]) -> bytes:
+    """The accepted surface on a slice, the edge pooled from it with its model, the MTF with its band, and the noise's spectrum.
+
+    `data` is that of the plugin's measurement. Where the skin was not used, what it read is drawn with the curve that is used instead.
+    """
+    read = data.get("skin", data)
+    figure = _figure(13.5, 9.6)
+    grid = figure.add_gridspec(2, 2, wspace=0.2, hspace=0.26)
+    axes = figure.add_subplot(grid[0, 0])
+    surface = read.get("surface", {"slice": len(hu) // 2, "points": []})
+    index, points = surface["slice"], np.array(surface["points"]).reshape(-1, 2)
     axes.imshow(hu[index], cmap="gray", vmin=-1100, vmax=200, aspect=spacing_mm[1] / spacing_mm[2])
     axes.plot(points[:, 1], points[:, 0], "o", color="#f59e0b", markersize=4)
     axes.axis("off")
     _title(axes, f"{len(points)} accepted segments on slice {index + 1} of {len(hu)}")
-    axes = figure.add_subplot(grid[1])
+    _draw_edge(figure.add_subplot(grid[0, 1]), read)
+    _draw_curve(figure.add_subplot(grid[1, 0]), data, read)
+    _draw_noise(figure.add_subplot(grid[1, 1]), data)
+    return _png(figure)
+
+
+def _draw_edge(axes: Axes, read: Mapping[str, Any]) -> None:
+    if "edge" not in read:
+        axes.axis("off")
+        axes.text(0, 0.9, "no edge:\n" + fill(str(read["distrust"]), 60), va="top", color=_INK, fontsize=11)
+        return
     edge = read["edge"]
     axes.plot(edge["depth_mm"], edge["hu"], ".", color=_FAINT, markersize=4, label="pooled edge, 0.1 mm bins")
     axes.plot(edge["depth_mm"], edge["model_hu"], color=_SOURCE, linewidth=1.6, label="model, fitted to 3.5 mm")
@@ -91,27 +107,48 @@ def skin(hu: NDArray[np.float32], spacing_mm: tuple[float, float, float], read: 
     axes.legend(frameon=False, loc="upper left")
     cloth = f", cloth {read['cloth_mm']:.2f} mm" if read["cloth_mm"] else ""
     _title(axes, f"edge of {read['segments_accepted']} of {read['segments_seen']} segments{cloth}")
-    axes = figure.add_subplot(grid[2])
+
+
+def _draw_curve(axes: Axes, data: Mapping[str, Any], read: Mapping[str, Any]) -> None:
     curve = read["curve"]
-    axes.fill_between(curve["frequency_per_mm"], curve["low"], curve["high"], color=_SOURCE, alpha=0.2, linewidth=0)
-    axes.plot(curve["frequency_per_mm"], curve["mtf"], color=_SOURCE, linewidth=1.8)
-    for name, level in (("f50", 0.5), ("f10", 0.1)):
-        at = read[f"{name}_per_mm"]
-        axes.plot([at, at], [0, level], color=_INK, linewidth=0.8, linestyle=":")
-        axes.annotate(
-            f"{name} {at:.3f}\n({read[f'{name}_low_per_mm']:.3f} to {read[f'{name}_high_per_mm']:.3f})",
-            (at, level),
-            xytext=(8, 4),
-            textcoords="offset points",
-            color=_INK,
-        )
+    trusted = data["source"] == "skin"
+    if "edge" in read:
+        axes.fill_between(curve["frequency_per_mm"], curve["low"], curve["high"], color=_SOURCE, alpha=0.2, linewidth=0)
+        label = "at the skin, 95 % band" if trusted else "at the skin, 95 % band: not used"
+        axes.plot(curve["frequency_per_mm"], curve["mtf"], color=_SOURCE, linewidth=1.8, label=label)
+        for name, level in (("f50", 0.5), ("f10", 0.1)):
+            at = read[f"{name}_per_mm"]
+            axes.plot([at, at], [0, level], color=_INK, linewidth=0.8, linestyle=":")
+            told = f"{name} {at:.3f}\n({read[f'{name}_low_per_mm']:.3f} to {read[f'{name}_high_per_mm']:.3f})"
+            axes.annotate(told, (at, level), xytext=(8, 4), textcoords="offset points", color=_INK)
+    if not trusted:
+        used = data["curve"]
+        axes.plot(used["frequency_per_mm"], used["mtf"], color=_TARGET, linewidth=1.8, label=f"used: {data['source']}")
     axes.set_xlim(0, 1.6)
-    axes.set_ylim(0, max(1.05, 1.05 * max(curve["high"])))
+    axes.set_ylim(0, 1.05 * max(1.0, *curve["high"], *data["curve"]["mtf"]))
     axes.set_xlabel("cycles/mm")
     axes.set_ylabel("MTF")
     _plain(axes)
-    _title(axes, "MTF at the skin, 95 % band")
-    return _png(figure)
+    axes.legend(frameon=False, loc="upper right")
+    _title(axes, "MTF")
+
+
+def _draw_noise(axes: Axes, data: Mapping[str, Any]) -> None:
+    nps = data["nps"]
+    if nps is None:
+        axes.axis("off")
+        axes.text(0, 0.9, "noise: too little soft tissue", va="top", color=_INK, fontsize=11)
+        return
+    axes.plot(nps["frequency_per_mm"], nps["hu2_mm2"], color=_AFTER, linewidth=1.8)
+    axes.axvspan(0, 1 / nps["patch_mm"], color=_FAINT, alpha=0.12, linewidth=0)
+    axes.axvline(nps["peak_per_mm"], color=_INK, linewidth=0.8, linestyle=":")
+    axes.set_xlim(0, nps["frequency_per_mm"][-1])
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("cycles/mm")
+    axes.set_ylabel("NPS in HU² mm²")
+    _plain(axes)
+    level = f"{data['noise_hu']:.1f} HU, " if data["noise_hu"] is not None else ""
+    _title(axes, f"noise {level}peak {nps['peak_per_mm']:.2f} /mm, {nps['patches']} patches of soft tissue")
 
 
 def _draw_mtf(axes: Axes, sheet: Sheet) -> None:

@@ -14,9 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from node.errors import SeriesRefused
 from node.plugin import Curve, Measurement, Method, Quantity, Report, Verdict, Volume
 from plugins.ct_harmonizer import pictures
-from plugins.ct_harmonizer.metrics import LungMetrics, global_noise_hu, lung_mask, lung_metrics
+from plugins.ct_harmonizer.metrics import LungMetrics, lung_mask, lung_metrics
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM, Band, MTFMeasurement, MTFRefused, measure_mtf
 from plugins.ct_harmonizer.mtf.body import NO_DATA_HU
+from plugins.ct_harmonizer.mtf.noise import Noise, measure_noise
 from plugins.ct_harmonizer.physics.filter import Gain, apply, gain_towards
 from plugins.ct_harmonizer.physics.guard import consistency
 from plugins.ct_harmonizer.physics.kernels import TARGETS, Kernel, look_up
@@ -91,7 +92,7 @@ class CTHarmonizer:
         """
         if parameters.require_lungs:
             self._lungs(volume)
-        noise = global_noise_hu(volume.hu, volume.spacing_mm)
+        noise = measure_noise(volume.hu, volume.spacing_mm, volume.padding)
         try:
             read = measure_mtf(
                 volume.hu,
@@ -105,8 +106,8 @@ class CTHarmonizer:
         distrust = _distrust(read, volume, parameters)
         if distrust:
             return self._from_table(volume, parameters, distrust, read, noise)
-        data = _skin_data(read)
-        return Measurement({**data, "source": _SKIN, "noise_hu": noise}, _quantities(data, noise))
+        data = {**_skin_data(read), "source": _SKIN, **_noise_data(noise)}
+        return Measurement(data, _quantities(data, noise))
 
     def method(self, measurement: Measurement, parameters: HarmonizerParameters) -> Method:
         """Eq. 2 from this measurement to the target."""
@@ -208,8 +209,12 @@ class CTHarmonizer:
             notes.append(f"The skin was not trusted: {data['distrust']}. The curve is that of the {data['source']}.")
         skin = data.get("skin", data)
         if "edge" in skin:
-            drawn["skin"] = pictures.skin(volume.hu, volume.spacing_mm, skin)
+            drawn["skin"] = self.picture(volume, measurement)
         return Report(before, after, curves, drawn, tuple(notes))
+
+    def picture(self, volume: Volume, measurement: Measurement) -> bytes:
+        """What was measured: the accepted skin on a slice, its edge, the MTF with its band, and the noise. PNG."""
+        return pictures.skin(volume.hu, volume.spacing_mm, measurement.data)
 
     def _lungs(self, volume: Volume) -> NDArray[np.bool_]:
         lungs = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
@@ -222,8 +227,7 @@ class CTHarmonizer:
         return lungs
 
     def _figures(self, hu: NDArray[np.float32], lungs: NDArray[np.bool_], volume: Volume) -> dict[str, Quantity]:
-        noise = global_noise_hu(hu, volume.spacing_mm)
-        figures = {} if noise is None else {"noise": Quantity(noise, "[hnsf'U]")}
+        figures = _noise_quantities(measure_noise(hu, volume.spacing_mm, volume.padding))
         if lungs.any():
             figures |= _lung_quantities(lung_metrics(hu, lungs, volume.spacing_mm))
         return figures
@@ -234,7 +238,7 @@ class CTHarmonizer:
         parameters: HarmonizerParameters,
         why: str,
         read: MTFMeasurement | None,
-        noise: float | None,
+        noise: Noise,
     ) -> Measurement:
         """The MTF by the kernel's name."""
         uid, header = volume.series_instance_uid, volume.headers[0] if volume.headers else {}
@@ -261,7 +265,7 @@ class CTHarmonizer:
             "segments_accepted": 0 if read is None else read.segments_accepted,
             "segments_seen": 0 if read is None else read.segments_seen,
             "curve": {"frequency_per_mm": FREQUENCY_PER_MM.tolist(), "mtf": curve, "low": curve, "high": curve},
-            "noise_hu": noise,
+            **_noise_data(noise),
         }
         if read is not None:
             data["skin"] = _skin_data(read)  # what was read and not trusted
@@ -341,15 +345,35 @@ def _band(name: str, band: Band) -> dict[str, float]:
     return {f"{name}_per_mm": band.value, f"{name}_low_per_mm": band.low, f"{name}_high_per_mm": band.high}
 
 
-def _quantities(data: dict[str, Any], noise: float | None) -> dict[str, Quantity]:
+def _quantities(data: dict[str, Any], noise: Noise) -> dict[str, Quantity]:
+    """For people: what was not measured says so in its name."""
+    of = "" if data["source"] == _SKIN else " by kernel table, not measured"
     found = {
-        name: Quantity(data[f"{name}_per_mm"], "/mm", data[f"{name}_low_per_mm"], data[f"{name}_high_per_mm"])
+        name + of: Quantity(data[f"{name}_per_mm"], "/mm", data[f"{name}_low_per_mm"], data[f"{name}_high_per_mm"])
         for name in ("f50", "f10")
     }
-    found["segments accepted"] = Quantity(float(data["segments_accepted"]), "1")
-    if noise is not None:
-        found["noise"] = Quantity(noise, "[hnsf'U]")
-    return found
+    return found | _noise_quantities(noise)
+
+
+def _noise_quantities(noise: Noise) -> dict[str, Quantity]:
+    found = {} if noise.level_hu is None else {"noise": Quantity(noise.level_hu, "[hnsf'U]")}
+    return found if noise.nps is None else found | {"NPS peak": Quantity(noise.nps.peak_per_mm, "/mm")}
+
+
+def _noise_data(noise: Noise) -> dict[str, Any]:
+    """Noise as JSON: its level and its radial spectrum, None where soft tissue is too little."""
+    nps = noise.nps
+    if nps is None:
+        return {"noise_hu": noise.level_hu, "nps": None}
+    spectrum = {
+        "peak_per_mm": nps.peak_per_mm,
+        "mean_per_mm": nps.mean_per_mm,
+        "patches": nps.patches,
+        "patch_mm": nps.patch_mm,
+        "frequency_per_mm": nps.frequency_per_mm.round(4).tolist(),
+        "hu2_mm2": nps.radial_hu2_mm2.tolist(),
+    }
+    return {"noise_hu": noise.level_hu, "nps": spectrum}
 
 
 def _at_isocentre(measurement: Measurement, parameters: HarmonizerParameters) -> NDArray[np.float64]:
@@ -375,20 +399,20 @@ def _description(measurement: Measurement, parameters: HarmonizerParameters) -> 
     data, kernel = measurement.data, parameters.kernel
     if data["source"] == _SKIN:
         where = (
-            f"MTF measured at the skin on {data['segments_accepted']} of {data['segments_seen']} segments:"
-            f" f50 {data['f50_per_mm']:.3f} /mm (95 % {data['f50_low_per_mm']:.3f} to {data['f50_high_per_mm']:.3f}),"
-            f" f10 {data['f10_per_mm']:.3f} /mm (95 % {data['f10_low_per_mm']:.3f} to {data['f10_high_per_mm']:.3f});"
+            f"MTF measured at the skin on {data['segments_accepted']} of {data['segments_seen']} segments;"
             f" f50 at isocentre taken as {data['f50_per_mm'] / parameters.skin_share:.3f} /mm"
         )
     else:
-        where = (
-            f"MTF not measured but taken from the {data['source']}:"
-            f" f50 {data['f50_per_mm']:.3f} /mm, f10 {data['f10_per_mm']:.3f} /mm"
-        )
+        where = f"MTF not measured but taken from the {data['source']}, since: {_short(str(data['distrust']))}"
     return (
         f"Resolution harmonized by a regularised linear filter, MTF target over MTF source (Zarei 2024, Eq. 2), gain at most {parameters.max_gain:g}. {where}."
         f" Target {kernel.name}: f50 {kernel.f50_per_mm:.3f} /mm, f10 {kernel.f10_per_mm:.3f} /mm."
     )
+
+
+def _short(text: str) -> str:
+    """A reason without what it goes on to list: a header's text is of 1024 characters."""
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _text(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from plugins.ct_harmonizer.metrics import global_noise_hu, lung_mask, lung_metrics
+from plugins.ct_harmonizer.metrics import lung_mask, lung_metrics
 
 SPACING = (4.0, 1.5, 1.5)
 
@@ -47,17 +47,6 @@ def test_figures_follow_their_formulas() -> None:
     assert found.mass_g == pytest.approx(float(((hu + 1024) / 1024).sum()) * 0.001)
     assert found.volume_ml == pytest.approx(0.01)
     assert found.mean_hu == pytest.approx(float(hu.mean()))
-
-
-@pytest.mark.parametrize("noise_hu", [8.0, 25.0])
-def test_noise_is_the_deviation_in_soft_tissue(noise_hu) -> None:
-    random = np.random.default_rng(0)
-    hu = (40 + random.normal(0, noise_hu, (6, 128, 128))).astype(np.float32)
-    assert global_noise_hu(hu, (2.0, 0.7, 0.7)) == pytest.approx(noise_hu, rel=0.1)
-
-
-def test_noise_is_not_told_without_soft_tissue() -> None:
-    assert global_noise_hu(np.full((3, 64, 64), -1000, np.float32), (2.0, 0.7, 0.7)) is None
 
 
 def test_real_lungs_are_found(series) -> None:
