@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from workshop import WHOLE, Workshop
 
 from node import queue
-from node.audit import Event, record
+from node.audit import Event, record, verify
 from node.queue import Executor, Queue, Taken
 from node.store.session import Database, upgrade
 from node.store.tables import AuditHead, Job, Series
@@ -271,3 +271,16 @@ def test_a_series_goes_through_the_workflow_on_postgres_too(postgres: str, tmp_p
         workshop.assert_sound()
     finally:
         workshop.close()
+
+
+def test_what_is_read_belongs_to_one_moment(url: str):
+    """Else an audit trail that grows while it is verified looks as if its end were missing."""
+    database = Database(url)
+    with database.read() as session:
+        before = verify(session)
+        with database.write() as writing:
+            record(writing, Event.START, "meanwhile")
+        assert verify(session) == before
+    with database.read() as session:
+        assert verify(session) == (before[0] + 1, [])
+    database.close()

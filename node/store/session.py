@@ -36,7 +36,11 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        with self._sessions() as session:
+        """What is read belongs to one moment, however long it takes; SQLite's WAL has it so without being asked."""
+        bind = self.engine
+        if bind.dialect.name == "postgresql":  # else each statement would see what was committed before it
+            bind = bind.execution_options(isolation_level="REPEATABLE READ")
+        with self._sessions(bind=bind) as session:
             yield session
 
     @contextmanager
