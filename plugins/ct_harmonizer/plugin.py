@@ -316,11 +316,25 @@ def _skin_data(read: MTFMeasurement) -> dict[str, Any]:
         **_band("f50", read.f50_per_mm),
         **_band("f10", read.f10_per_mm),
         "peak": curve.peak,
+        "peak_at_per_mm": curve.peak_at_per_mm,
+        "model_error": read.model_error,
         "segments_accepted": read.segments_accepted,
         "segments_seen": read.segments_seen,
         "segments_refused": read.refusals,
         "slices_measured": read.slices_measured,
         "radius_mm": list(read.radius_mm),
+        "radius_bands": [
+            {
+                "low_mm": band.low_mm,
+                "high_mm": band.high_mm,
+                "segments": band.segments,
+                "peak": band.curve.peak,
+                **_band("f50", band.f50_per_mm),
+                **_band("f10", band.f10_per_mm),
+                "mtf": band.curve.mtf.round(5).tolist(),
+            }
+            for band in read.radius_bands
+        ],
         "skin_mm": read.skin_mm,
         "cloth_mm": read.cloth_mm,
         "residual_hu": read.residual_hu,

@@ -118,6 +118,12 @@ class EdgeModel:
         certain = plain.misfit - clothed.misfit > _CLOTH_GAIN and clothed.cloth_mm > _CLOTH_LEAST_MM
         return clothed if certain else plain
 
+    def refit(
+        self, esf_hu: NDArray[np.float64], error_hu: NDArray[np.float64], near: EdgeFit, clip: Clip | None = None
+    ) -> EdgeFit:
+        """Fit an edge like one that was fitted before, with a cloth where that one has a cloth."""
+        return self._fit(esf_hu, _weights(error_hu), near.parameters, clip, near=near.whole_hu)
+
     def vary(
         self, best: EdgeFit, error_hu: NDArray[np.float64], edges_hu: NDArray[np.float64], clip: Clip | None = None
     ) -> NDArray[np.float64]:
