@@ -8,8 +8,10 @@ is the job's id and attempt alone: everything else is read from our tables.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions
@@ -114,6 +116,7 @@ class Executor:
         self, database: Database, executor_id: str, run: Callable[[str, int], None], poll_s: float = POLL_S
     ) -> None:
         self._url, self._executor_id, self._run, self._poll_s = database.url, executor_id, run, poll_s
+        self.busy = threading.Lock()
 
     def start(self) -> None:
         """Resume what this worker had in hand when it died, then take jobs."""
@@ -132,9 +135,14 @@ class Executor:
             )
         )
         # No limit: the workflow counts lost workers itself and stops the series with the reason.
-        DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=None)(self._run)
+        DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=None)(partial(self._one_at_a_time))
         DBOS.listen_queues([NAME])
         DBOS.launch()
+
+    def _one_at_a_time(self, job_id: str, attempt: int) -> None:
+        # DBOS counts a job as running a moment after it took it: a busy machine saw two at once.
+        with self.busy:
+            self._run(job_id, attempt)
 
     def stop(self) -> None:
         """Take no more jobs. A job in hand is not waited for: it must have been let go of before."""

@@ -80,10 +80,9 @@ class Worker:
         self._lock_path = config.data_dir / "workers" / f"{executor_id}.lock"
         self._lock: BinaryIO | None = None
         self._queue = Queue(database)
-        self._busy = threading.Lock()
         self._ending = threading.Event()
         context = Context(config, database, self._queue, steps, executor_id, self._ending)
-        self._executor = Executor(database, executor_id, partial(self._run, context), poll_s)
+        self._executor = Executor(database, executor_id, partial(run_job, context), poll_s)
         self._heartbeat = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def start(self, stopping: threading.Event) -> bool:
@@ -114,10 +113,10 @@ class Worker:
         self.let_go()
         with self.database.write() as session:
             audit.record(session, audit.Event.STOP, f"worker {self.executor_id} stopped", actor=self.executor_id)
-        if not self._busy.acquire(timeout=_PATIENCE_S):
+        if not self._executor.busy.acquire(timeout=_PATIENCE_S):
             return False
         self._executor.stop()
-        self._busy.release()
+        self._executor.busy.release()
         self._heartbeat.join()
         self._queue.close()
         if self._lock is not None:
@@ -154,10 +153,6 @@ class Worker:
             if stopping.wait(0.2):
                 lock.close()
                 return None
-
-    def _run(self, context: Context, job_id: str, attempt: int) -> None:
-        with self._busy:
-            run_job(context, job_id, attempt)
 
     def _beat(self) -> None:
         """Renew the lease and look after the jobs of the dead; a database that does not answer is asked again."""
