@@ -31,6 +31,7 @@ AETitle = Annotated[
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+Compression = Literal["none", "jpeg-ls", "jpeg-2000"]  # lossless, all of them
 
 
 class Section(BaseModel):
@@ -117,6 +118,7 @@ class DimseDestination(Section):
     port: Port
     calling_ae_title: AETitle = "HARMONODE"
     timeout_s: Seconds = 30
+    compression: Compression = "none"
     confirm: Literal["c-find", "none"] = "c-find"
 
 
@@ -130,6 +132,7 @@ class StowDestination(Section):
     password: SecretStr = SecretStr("")
     token: SecretStr = SecretStr("")
     timeout_s: Seconds = 60
+    compression: Compression = "none"
 
 
 class OrthancDestination(Section):
@@ -141,6 +144,7 @@ class OrthancDestination(Section):
     username: str = ""
     password: SecretStr = SecretStr("")
     timeout_s: Seconds = 60
+    compression: Compression = "none"
 
 
 class FolderDestination(Section):
@@ -149,6 +153,7 @@ class FolderDestination(Section):
     kind: Literal["folder"] = "folder"
     name: Name
     path: Path
+    compression: Compression = "none"
 
 
 Destination = Annotated[

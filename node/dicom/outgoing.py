@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from pydicom.uid import UID
 
 from node.dicom import part10
+from node.dicom.compress import LOSSLESS, can_compress, compress
 from node.dicom.headers import pixel_data, read_header
 from node.dicom.values import text
 from node.errors import InvalidObject
@@ -23,6 +26,7 @@ class Outgoing:
     series_instance_uid: str
     transfer_syntax_uid: UID
     offset: int  # where the data set begins
+    compressed_syntax_uid: UID | None = None  # what it is compressed to on the way, without loss
 
     def data_set(self) -> bytes:
         """The data set as it lies in the file."""
@@ -30,9 +34,20 @@ class Outgoing:
             file.seek(self.offset)
             return file.read()
 
+    def open_as_sent(self) -> BinaryIO:
+        """The whole file as a destination gets it that is not asked what it takes.
 
-def examine(path: Path) -> Outgoing:
-    """Read a file's header.
+        Raises:
+            InvalidObject: it cannot be compressed without loss.
+            OSError: it cannot be read.
+        """
+        if self.compressed_syntax_uid is None:
+            return self.path.open("rb")
+        return BytesIO(compress(self.path, self.compressed_syntax_uid))
+
+
+def examine(path: Path, compression: str = "none") -> Outgoing:
+    """Read a file's header. `compression`, a key of `LOSSLESS`, is for what can be compressed; the rest stays as it is.
 
     A peer that is sent a file cut off in its pixels waits for the rest and never answers.
 
@@ -56,4 +71,5 @@ def examine(path: Path) -> Outgoing:
         raise InvalidObject(
             f"{path} lacks its SOP Class, SOP Instance or Series Instance UID", sop_instance_uid=instance
         )
-    return Outgoing(path, sop_class, instance, series, UID(meta.transfer_syntax_uid), offset)
+    compressed = LOSSLESS[compression] if can_compress(header) else None
+    return Outgoing(path, sop_class, instance, series, UID(meta.transfer_syntax_uid), offset, compressed)

@@ -24,6 +24,7 @@ from pynetdicom.dsutils import decode, encode
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext, build_context
 
+from node.dicom import part10
 from node.dicom.associations import VERIFICATION, send_at_once
 from node.dicom.outgoing import Outgoing
 from node.dicom.statuses import StoreStatus, store_status
@@ -70,13 +71,12 @@ class Peer:
 def storage_contexts(instances: Iterable[Outgoing]) -> list[PresentationContext]:
     """One context for each SOP class and transfer syntax, so that the peer cannot choose one the files are not in.
 
+    A file to be compressed is offered so first, and then as it is: the peer chooses.
     Uncompressed little endian files are offered in Implicit VR too, which every peer takes (PS3.5 section 10.1).
     """
     pairs: dict[tuple[str, str], None] = {}
     for instance in instances:
-        pairs[instance.sop_class_uid, instance.transfer_syntax_uid] = None
-        if instance.transfer_syntax_uid == uid.ExplicitVRLittleEndian:
-            pairs[instance.sop_class_uid, uid.ImplicitVRLittleEndian] = None
+        pairs.update(((instance.sop_class_uid, syntax), None) for syntax in _syntaxes(instance))
     if len(pairs) > _MAX_CONTEXTS:
         raise PermanentError(
             f"the files need {len(pairs)} presentation contexts, and an association has {_MAX_CONTEXTS}"
@@ -190,15 +190,13 @@ class Requestor:
     def store(self, instance: Outgoing) -> tuple[StoreStatus, str]:
         """C-STORE, PS3.7 section 9.1.1: the peer's verdict, and its Error Comment (0000,0902).
 
-        The data set goes over the wire as it lies in the file, unless the peer takes Implicit VR alone.
+        The data set goes over the wire as it lies in the file, unless it is to be compressed and the peer takes that,
+        or the peer takes Implicit VR alone.
 
         Raises:
-            OperatorError: the peer takes neither.
+            OperatorError: the peer takes none of them.
         """
-        syntaxes = [instance.transfer_syntax_uid]
-        if instance.transfer_syntax_uid == uid.ExplicitVRLittleEndian:
-            syntaxes.append(uid.ImplicitVRLittleEndian)
-        context = self._context(instance.sop_class_uid, *syntaxes)
+        context = self._context(instance.sop_class_uid, *_syntaxes(instance))
         request = C_STORE()
         request.MessageID = self._next_id()
         request.Priority = 0
@@ -233,13 +231,20 @@ class Requestor:
             raise kind(f"{self.peer} answers C-FIND with status 0x{response.Status:04X}{comment}")
         return matches
 
+    def takes(self, abstract_syntax: str, transfer_syntax: str) -> bool:
+        """Whether the peer has accepted that SOP class in that transfer syntax."""
+        return (abstract_syntax, transfer_syntax) in self._accepted()
+
+    def _accepted(self) -> dict[tuple[str, str], PresentationContext]:
+        contexts = self._association.accepted_contexts
+        return {(context.abstract_syntax, context.transfer_syntax[0]): context for context in contexts}
+
     def _context(self, abstract_syntax: str, *transfer_syntaxes: str) -> PresentationContext:
         """The accepted context of that SOP class in the first of these transfer syntaxes."""
-        accepted: list[PresentationContext] = self._association.accepted_contexts
+        accepted = self._accepted()
         for syntax in transfer_syntaxes:
-            for context in accepted:
-                if (context.abstract_syntax, context.transfer_syntax[0]) == (abstract_syntax, syntax):
-                    return context
+            if (abstract_syntax, syntax) in accepted:
+                return accepted[abstract_syntax, syntax]
         name = uid.UID(abstract_syntax).name
         syntaxes = " or ".join(uid.UID(syntax).name for syntax in transfer_syntaxes)
         raise OperatorError(f"{self.peer} accepts no {name} in {syntaxes}: let it accept this presentation context")
@@ -277,6 +282,15 @@ class Requestor:
         return NoResponse(reason)
 
 
+def _syntaxes(instance: Outgoing) -> list[uid.UID]:
+    """The transfer syntaxes that an instance may be sent in, the best first."""
+    syntaxes = [instance.compressed_syntax_uid] if instance.compressed_syntax_uid else []
+    syntaxes.append(instance.transfer_syntax_uid)
+    if instance.transfer_syntax_uid == uid.ExplicitVRLittleEndian:
+        syntaxes.append(uid.ImplicitVRLittleEndian)
+    return syntaxes
+
+
 def _data_set(instance: Outgoing, transfer_syntax: uid.UID) -> bytes:
     """The data set's bytes in that transfer syntax.
 
@@ -286,6 +300,10 @@ def _data_set(instance: Outgoing, transfer_syntax: uid.UID) -> bytes:
     try:
         if transfer_syntax == instance.transfer_syntax_uid:
             return instance.data_set()
+        if transfer_syntax == instance.compressed_syntax_uid:
+            with instance.open_as_sent() as file:
+                part10.read(file)
+                return file.read()
         encoded = encode(dcmread(instance.path), transfer_syntax.is_implicit_VR, transfer_syntax.is_little_endian)
     except (OSError, ValueError) as error:
         raise InvalidObject(f"{instance.path}: {error}", sop_instance_uid=instance.sop_instance_uid) from error

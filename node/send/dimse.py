@@ -25,16 +25,17 @@ def peer(destination: DimseDestination) -> scu.Peer:
 
 
 def send(destination: DimseDestination, paths: Sequence[Path], tally: Tally) -> None:
-    """Store every file, in one association unless it breaks.
+    """Store every file, in one association unless it breaks; compressed where that is asked for and the peer takes it.
 
     An instance whose response does not come is sent once more in a new association: a peer that has it already
     answers the same.
     """
-    instances = [examine(path) for path in paths]
+    instances = [examine(path, destination.compression) for path in paths]
     contexts = scu.storage_contexts(instances)
     there = peer(destination)
     with ExitStack() as stack:
         requestor = stack.enter_context(scu.associate(there, contexts))
+        _tell_what_is_not_compressed(destination, instances, requestor)
         for instance in instances:
             try:
                 status, comment = requestor.store(instance)
@@ -50,6 +51,18 @@ def send(destination: DimseDestination, paths: Sequence[Path], tally: Tally) -> 
                 status, comment = requestor.store(instance)
             _judge(destination, instance, status, comment)
             tally.accepted()
+
+
+def _tell_what_is_not_compressed(
+    destination: DimseDestination, instances: Sequence[Outgoing], requestor: scu.Requestor
+) -> None:
+    wanted = {(instance.sop_class_uid, instance.compressed_syntax_uid) for instance in instances}
+    if any(syntax and not requestor.takes(sop_class, syntax) for sop_class, syntax in wanted):
+        log.warning(
+            "the destination does not take the compression that the configuration asks for: sent uncompressed",
+            destination=destination.name,
+            compression=destination.compression,
+        )
 
 
 def _judge(destination: DimseDestination, instance: Outgoing, status: StoreStatus, comment: str) -> None:

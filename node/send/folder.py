@@ -22,10 +22,12 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def send(destination: FolderDestination, paths: Sequence[Path], tally: Tally) -> None:
-    """Copy every file, each appearing whole or not at all; a file that is there already must be the same."""
+    """Write every file, each appearing whole or not at all; a file that is there already must be the same."""
     with _disk_errors(destination.path):
-        for instance in map(examine, paths):
-            content = instance.path.read_bytes()
+        for path in paths:
+            instance = examine(path, destination.compression)
+            with instance.open_as_sent() as file:
+                content = file.read()
             folder = destination.path / _name(instance.series_instance_uid)
             folder.mkdir(parents=True, exist_ok=True)
             target = folder / f"{_name(instance.sop_instance_uid)}.dcm"

@@ -66,7 +66,7 @@ class _Client(OrthancApiClient):  # type: ignore[misc] # the package ships no ty
 
 def send(destination: OrthancDestination, paths: Sequence[Path], tally: Tally) -> None:
     """Upload every file, a few at a time; after a failure nothing more is begun."""
-    instances = [examine(path) for path in paths]
+    instances = [examine(path, destination.compression) for path in paths]
     with _client(destination) as client, ThreadPoolExecutor(_THREADS, thread_name_prefix="upload") as pool:
         uploads = [pool.submit(_upload, client, instance) for instance in instances]
         try:
@@ -100,7 +100,9 @@ def echo(destination: OrthancDestination) -> str:
 
 def _upload(client: _Client, instance: Outgoing) -> None:
     """POST /instances. HTTP 200 is not enough: a script of the Orthanc's may have filtered the instance out."""
-    answer = client.post("instances", data=instance.path.read_bytes()).json()
+    with instance.open_as_sent() as file:
+        content = file.read()
+    answer = client.post("instances", data=content).json()
     status = answer.get("Status") if isinstance(answer, dict) else None
     if status not in _STORED:
         raise OperatorError(

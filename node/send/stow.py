@@ -7,13 +7,14 @@ failed instances where the server adds a charset to its media type.
 from __future__ import annotations
 
 import json
+import os
 import ssl
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import httpx
 import structlog
@@ -43,12 +44,14 @@ _WARNING_REASON = "00081196"
 
 def send(destination: StowDestination, paths: Sequence[Path], tally: Tally) -> None:
     """Store every file, some in each request; a request that is too large for the server is halved."""
-    instances = [examine(path) for path in paths]
+    instances = [examine(path, destination.compression) for path in paths]
     waiting = deque(instances[start : start + _BATCH] for start in range(0, len(instances), _BATCH))
     with _client(destination) as client:
         while waiting:
             batch = waiting.popleft()
-            response = client.post("studies", **_request(batch))
+            with ExitStack() as stack:
+                files = [stack.enter_context(instance.open_as_sent()) for instance in batch]
+                response = client.post("studies", **_request(files))
             if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE and len(batch) > 1:
                 half = len(batch) // 2
                 waiting.extendleft((batch[half:], batch[:half]))
@@ -80,19 +83,19 @@ def echo(destination: StowDestination) -> str:
     return f"{public_url(destination.url)} answers QIDO-RS"
 
 
-def _request(batch: Sequence[Outgoing]) -> dict[str, Any]:
+def _request(files: Sequence[BinaryIO]) -> dict[str, Any]:
     """A multipart/related body, PS3.18 section 8.6.1.2, read from the files as it is sent."""
     boundary = uuid.uuid4().hex
     head = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\n".encode()
     tail = f"--{boundary}--\r\n".encode()
-    sizes = [instance.path.stat().st_size for instance in batch]
+    sizes = [file.seek(0, os.SEEK_END) for file in files]
 
     def body() -> Iterator[bytes]:
-        for instance in batch:
+        for file in files:
             yield head
-            with instance.path.open("rb") as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    yield chunk
+            file.seek(0)
+            while chunk := file.read(_CHUNK_BYTES):
+                yield chunk
             yield b"\r\n"
         yield tail
 
@@ -100,7 +103,7 @@ def _request(batch: Sequence[Outgoing]) -> dict[str, Any]:
         "content": body(),
         "headers": {
             "Content-Type": f'multipart/related; type="application/dicom"; boundary={boundary}',
-            "Content-Length": str(sum(sizes) + len(batch) * (len(head) + 2) + len(tail)),
+            "Content-Length": str(sum(sizes) + len(files) * (len(head) + 2) + len(tail)),
             "Accept": _JSON,
         },
     }
