@@ -62,7 +62,7 @@ class MTFMeasurement:
     skin_mm: float  # fitted depth of the second edge
     cloth_mm: float  # fitted cloth before the skin, as if it were as dense as skin; 0 where there is none
     residual_hu: float  # root mean square of edge less model
-    model_error: float  # relative deviation of f50 and f10 that the intervals hold beside the scatter between arcs
+    model_error: float  # relative deviation of f50 that its interval holds beside the scatter between arcs
     clipped: bool  # the scanner clips air
     jitter_mm: float  # alignment error divided out
     slant_mm: float  # mean run of the skin through a slice, divided out

@@ -1,6 +1,6 @@
 """Measure virtual bodies of known MTF and print how wrong it was: `python -m plugins.ct_harmonizer.mtf.study --n 200 --seed 0`.
 
-One series takes about two seconds on one core. Seeds from 1000 on are for tuning; published tables use smaller ones.
+One series takes about two seconds on one core. The published table is of a seed that nothing was tuned on.
 """
 
 from __future__ import annotations
