@@ -7,6 +7,8 @@ an image of gigabytes, and the libraries would allocate it.
 from __future__ import annotations
 
 import struct
+import threading
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any, cast
 
@@ -27,6 +29,8 @@ MAX_PIXELS = 8192 * 8192
 _BUILT_IN = "pydicom"
 _GDCM, _PYJPEGLS, _OPENJPEG = "python-gdcm", "pyjpegls", "pylibjpeg-openjpeg"
 _MODULES = {_BUILT_IN: ("pydicom",), _GDCM: ("gdcm",), _PYJPEGLS: ("jpeg_ls",), _OPENJPEG: ("pylibjpeg", "openjpeg")}
+OPENJPEG = threading.RLock()
+"""Held while OpenJPEG's bindings work: threads that encoded at once crashed the process."""
 _PYDICOM_PLUGIN = {_PYJPEGLS: "pyjpegls", _OPENJPEG: "pylibjpeg"}
 
 _CODECS = {
@@ -105,7 +109,8 @@ def decode(instance: Dataset) -> NDArray[np.integer[Any]]:
     try:
         if syntax.is_encapsulated and syntax in _JPEG_FAMILY:
             _hold_stream_against_header(_stream(instance), instance)
-        pixels = _gdcm(instance) if codec == _GDCM else _pydicom(instance, _PYDICOM_PLUGIN.get(codec, ""))
+        with OPENJPEG if codec == _OPENJPEG else nullcontext():
+            pixels = _gdcm(instance) if codec == _GDCM else _pydicom(instance, _PYDICOM_PLUGIN.get(codec, ""))
     except Exception as error:  # over a corrupt stream a codec raises nearly anything
         reason = f"its Pixel Data cannot be decoded from {name_of(syntax)}: {' '.join(str(error).split())}"
         raise InvalidObject(reason, sop_instance_uid=uid) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from io import BytesIO
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
-from node.dicom.codecs import decode, name_of
+from node.dicom.codecs import OPENJPEG, decode, name_of
 from node.dicom.headers import pixel_data, read_instance
 from node.dicom.values import number, uid_of
 from node.errors import InvalidObject
@@ -29,7 +28,6 @@ _ENCODERS = {JPEGLSLossless: "pyjpegls", JPEG2000Lossless: "pylibjpeg"}
 _UNCOMPRESSED = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _BITS = 16
 _LEAST_SIDE = 64  # OpenJPEG fails below 32, and pyjpegls over a few pixels
-_one_at_a_time = threading.Lock()  # OpenJPEG's bindings crash the process when two threads are in them
 
 
 def can_compress(header: Dataset) -> bool:
@@ -56,7 +54,7 @@ def compress(path: Path, syntax: UID) -> bytes:
         OSError: the file cannot be read.
     """
     instance = read_instance(path)
-    with _one_at_a_time:
+    with OPENJPEG:
         return _compress(instance, path, syntax)
 
 
