@@ -2,6 +2,9 @@
 
 A sweep looks only at what the database and the spool hold, so a restart changes nothing, and it may run as often as one
 likes. What it finds malformed is refused, and the offending files are kept aside in the quarantine as well.
+
+Only a count that a peer tells shortens the quiet time. Contiguous slices of a released association do not: they say
+nothing of what is missing at the ends, and many senders open an association for each instance.
 """
 
 from __future__ import annotations

@@ -6,9 +6,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import sqlalchemy as sa
 import structlog
+from sqlalchemy.orm import Session
 
 import node
 from node import audit, complete, select
@@ -20,8 +24,10 @@ from node.receive.scp import require_port
 from node.rules import load as rules
 from node.schedule import Clock
 from node.send import confirm, count_instances, send
+from node.send.http import public_url
 from node.store.durable import PRIVATE
 from node.store.session import Database, upgrade
+from node.store.tables import AuditRecord
 from node.workflow import Steps, run_worker
 
 log = structlog.get_logger(__name__)
@@ -50,12 +56,7 @@ class Node:
         """Put the shipped rules into a new database, take up what the last run left, then open the port."""
         with self.database.write() as session:
             rules.seed(session)
-            audit.record(
-                session,
-                audit.Event.START,
-                f"the node {node.__version__} started",
-                detail={"data_dir": str(self.config.data_dir), "ae_title": self.config.receive.ae_title},
-            )
+            witness_start(session, self.config)
         self.receiver.start()
         self.clock.every(SWEEP_S, "complete and select", self.sweep)
         self.clock.start()
@@ -83,6 +84,47 @@ class Node:
         """How many instances the sender says the series has; None where it does not know the series."""
         ours = self.config.receive.ae_title
         return count_instances(source.host, source.port, source.ae_title, ours, study_instance_uid, series_instance_uid)
+
+
+def witness_start(session: Session, config: Config) -> None:
+    """Record the start, and before it what is otherwise in the configuration than at the last one."""
+    now = dict(_settings(config))
+    last = session.scalar(
+        sa.select(AuditRecord)
+        .where(AuditRecord.event == str(audit.Event.START), AuditRecord.actor == "node")
+        .order_by(AuditRecord.seq.desc())
+        .limit(1)
+    )
+    then = last.detail["configuration"] if last else now
+    changed = {key: [then.get(key), now.get(key)] for key in sorted({*then, *now}) if then.get(key) != now.get(key)}
+    if changed:
+        told = "; ".join(f"{key} was {before}, is {after}" for key, (before, after) in changed.items())
+        message = f"the configuration changed since the last start: {told}"
+        audit.record(session, audit.Event.CONFIGURATION, message, detail={"changed": changed})
+    message = f"the node {node.__version__} started"
+    audit.record(session, audit.Event.START, message, detail={"version": node.__version__, "configuration": now})
+
+
+def _settings(config: Config) -> Iterator[tuple[str, Any]]:
+    """Every key, dotted, with its value; without passwords and tokens, wherever they stand."""
+    for name, value in config.model_dump(mode="json").items():
+        if name == "database_url":
+            yield name, public_url(value)
+        elif name == "destinations":
+            for destination in value:
+                for key, setting in destination.items():
+                    shown = public_url(setting) if key == "url" else setting
+                    yield f"destinations.{destination['name']}.{key}", shown
+        else:
+            yield from _flat(name, value)
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _flat(f"{name}.{key}", inner)
+    else:
+        yield name, value
 
 
 def work(config: Config, executor_id: str, *, exit_with_parent: bool) -> None:
