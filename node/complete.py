@@ -30,10 +30,11 @@ from node.dicom.headers import read_header
 from node.errors import ErrorKind, HarmonodeError, InvalidObject
 from node.journey import State
 from node.series import Sender, SeriesFacts
+from node.store import quarantine
 from node.store.durable import PRIVATE
-from node.store.quarantine import Kept, Quarantine
+from node.store.quarantine import Kept
 from node.store.session import Database
-from node.store.tables import DerivedInstance, Instance, Quarantined, Series
+from node.store.tables import DerivedInstance, Instance, Series
 
 _log = structlog.get_logger(__name__)
 
@@ -254,7 +255,7 @@ def _in_another_study(session: Session, series: Series) -> Sequence[str]:
 
 def _keep_aside(config: Config, spool_root: Path, waiting: _Waiting, finding: _Finding) -> list[Kept]:
     """The offending files into the quarantine too, once each; the spool keeps its own."""
-    quarantine = Quarantine(config.quarantine_dir)
+    folder = quarantine.Quarantine(config.quarantine_dir)
     reasons: dict[int, list[str]] = {}
     for flaw in finding.flaws:
         reasons.setdefault(flaw.index, []).append(flaw.reason)
@@ -263,7 +264,7 @@ def _keep_aside(config: Config, spool_root: Path, waiting: _Waiting, finding: _F
         member = finding.members[index]
         if (spool_root / member.path).exists():
             kept.append(
-                quarantine.keep_aside(
+                folder.keep_aside(
                     _second_name(spool_root / member.path, config.quarantine_dir),
                     "; ".join(of_it),
                     waiting.sender,
@@ -289,20 +290,8 @@ def _second_name(path: Path, folder: Path) -> Path:
 
 def _note_kept(session: Session, series: Series, kept: Sequence[Kept]) -> None:
     for one in kept:
-        if session.scalar(sa.select(Quarantined.id).where(Quarantined.path == one.path)) is not None:
+        if not quarantine.note(session, one):
             continue
-        session.add(
-            Quarantined(
-                at=one.at,
-                path=one.path,
-                reason=one.reason,
-                study_instance_uid=one.study_instance_uid,
-                series_instance_uid=one.series_instance_uid,
-                sop_instance_uid=one.sop_instance_uid,
-                calling_ae_title=one.sender.calling_ae_title,
-                address=one.sender.address,
-            )
-        )
         message = f"instance {one.sop_instance_uid} kept aside: {one.reason}"
         detail = {"quarantine": one.path, "sop_instance_uid": one.sop_instance_uid}
         audit.record(session, Event.QUARANTINE, message, series=series, detail=detail)

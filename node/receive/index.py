@@ -22,7 +22,7 @@ from node.audit import Event
 from node.errors import InvalidObject
 from node.journey import State
 from node.series import Arrival, Sender
-from node.store.quarantine import Kept
+from node.store.quarantine import Kept, note
 from node.store.session import Database, after_commit
 from node.store.spool import Spool
 from node.store.tables import AuditRecord, Instance, Quarantined, Series
@@ -145,19 +145,7 @@ def _witness(session: Session, series: Series, fresh: Sequence[Arrival], sender:
 
 
 def _index_kept(session: Session, kept: Kept) -> None:
-    if session.scalar(sa.select(Quarantined.id).where(Quarantined.path == kept.path)) is None:
-        session.add(
-            Quarantined(
-                at=kept.at,
-                path=kept.path,
-                reason=kept.reason,
-                study_instance_uid=kept.study_instance_uid,
-                series_instance_uid=kept.series_instance_uid,
-                sop_instance_uid=kept.sop_instance_uid,
-                calling_ae_title=kept.sender.calling_ae_title,
-                address=kept.sender.address,
-            )
-        )
+    note(session, kept)
     series = None
     if kept.study_instance_uid and kept.series_instance_uid:
         series = _find(session, kept.study_instance_uid, kept.series_instance_uid)

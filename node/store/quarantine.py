@@ -10,8 +10,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
 from node.series import Sender
 from node.store.durable import PRIVATE, sync_file, sync_folder
+from node.store.tables import Quarantined
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,25 @@ class Quarantine:
         """Everything that is kept aside with its reason."""
         for note in sorted(self.root.glob("*/*.json")):
             yield Kept.from_json(note.read_text())
+
+
+def note(session: Session, kept: Kept) -> bool:
+    """Write the row of what was kept aside, once; False where it is there already."""
+    if session.scalar(sa.select(Quarantined.id).where(Quarantined.path == kept.path)) is not None:
+        return False
+    session.add(
+        Quarantined(
+            at=kept.at,
+            path=kept.path,
+            reason=kept.reason,
+            study_instance_uid=kept.study_instance_uid,
+            series_instance_uid=kept.series_instance_uid,
+            sop_instance_uid=kept.sop_instance_uid,
+            calling_ae_title=kept.sender.calling_ae_title,
+            address=kept.sender.address,
+        )
+    )
+    return True
 
 
 def _digest(source: Path | bytes) -> str:
