@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
-.PHONY: setup demo test bench lint peers clean
+.PHONY: setup demo test bench lint docs peers clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,10 @@ test: setup peers lint
 
 bench: setup peers
 	$(BIN)/pytest tests/bench --override-ini='norecursedirs=.*' -s
+
+# The parts of the documents that are made from the code.
+docs: setup
+	$(BIN)/python tests/support/documents.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache demo-output

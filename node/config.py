@@ -22,7 +22,7 @@ from pydantic_settings import (
 
 from node.errors import ConfigError
 
-_PREFIX = "HARMONODE_"
+VARIABLE_PREFIX = "HARMONODE_"
 
 # Spaces round it are padding and mean nothing (PS3.5 section 6.2), so they are not kept: "CT1 " is CT1.
 AETitle = Annotated[
@@ -165,7 +165,7 @@ class Config(BaseSettings):
     """The whole configuration. Sources, strongest first: variables, config.yaml, defaults."""
 
     model_config = SettingsConfigDict(
-        env_prefix=_PREFIX,
+        env_prefix=VARIABLE_PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -235,16 +235,25 @@ class Config(BaseSettings):
         raise ConfigError(f"no destination {name!r} in the configuration; there are: {known}")
 
 
+def file_of(path: Path | None = None) -> Path:
+    """The file that `load` reads: `path`, else what HARMONODE_CONFIG names, else ./config.yaml, which need not exist.
+
+    Raises:
+        ConfigError: the file that is named does not exist.
+    """
+    named = path or (Path(variable) if (variable := os.environ.get("HARMONODE_CONFIG")) else None)
+    if named and not named.is_file():
+        raise ConfigError(f"the configuration file {named} does not exist")
+    return named or Path("config.yaml")
+
+
 def load(path: Path | None = None, **overrides: Any) -> Config:
-    """Read the configuration from `path`, else from HARMONODE_CONFIG, else from ./config.yaml, else the defaults.
+    """Read the configuration from the file of `file_of`; what is not there has its default.
 
     Raises:
         ConfigError: the file cannot be read, or a key is unknown or wrong; names the key.
     """
-    named = path or (Path(variable) if (variable := os.environ.get("HARMONODE_CONFIG")) else None)
-    file = named or Path("config.yaml")
-    if named and not named.is_file():
-        raise ConfigError(f"the configuration file {named} does not exist")
+    file = file_of(path)
 
     class FromFile(Config):
         model_config = SettingsConfigDict(yaml_file=file)
@@ -268,8 +277,8 @@ def _no_unknown_variable() -> None:
     """A misspelt key is an error in the file, so it is one in a variable too."""
     known = {*Config.model_fields, "config"}
     for variable in os.environ:
-        key = variable.removeprefix(_PREFIX).partition("__")[0].lower()
-        if variable.startswith(_PREFIX) and key not in known:
+        key = variable.removeprefix(VARIABLE_PREFIX).partition("__")[0].lower()
+        if variable.startswith(VARIABLE_PREFIX) and key not in known:
             raise ConfigError(
                 f"the variable {variable} sets no key of the configuration; there are: {', '.join(sorted(known))}"
             )

@@ -13,6 +13,7 @@ import typer
 
 import node
 from node.cli import audit, database, demo, doctor, folder, rules, send, series, serve
+from node.cli import config as configuration
 from node.cli.context import err
 from node.errors import ErrorKind, HarmonodeError
 
@@ -44,7 +45,7 @@ def _root(
     del config  # read by node.cli.context.settings
 
 
-for module in (serve, demo, send, folder, doctor):
+for module in (serve, demo, send, folder, configuration, doctor):
     module.register(app)
 app.add_typer(rules.rules_app, name="rules")
 app.add_typer(series.series_app, name="series")
