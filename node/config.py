@@ -8,10 +8,19 @@ from __future__ import annotations
 import os
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -45,11 +54,37 @@ class Log(Section):
     format: Literal["console", "json"] = "console"
 
 
+class ServerTLS(Section):
+    """TLS where the node listens: its own identity, in PEM files, and who may connect."""
+
+    certificate: Path
+    key: Path
+    key_password: SecretStr = SecretStr("")
+    ca: Path | None = None  # whose certificates clients must show; None: they need not show any
+
+
+class ClientTLS(Section):
+    """TLS where the node connects: whom it trusts, and what it shows of itself."""
+
+    ca: Path | None = None  # None: the authorities that this machine trusts
+    check_name: bool = True  # whether the server's certificate must name the host that was dialled
+    certificate: Path | None = None
+    key: Path | None = None
+    key_password: SecretStr = SecretStr("")
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: give both or none")
+        return self
+
+
 class Peer(Section):
     """Who may open an association."""
 
     ae_title: AETitle = "*"  # "*" is any
     addresses: tuple[str, ...] = Field(min_length=1)  # IP networks
+    certificates: tuple[str, ...] = ()  # names or fingerprints, one of which its certificate must have; (): any
 
     @field_validator("addresses")
     @classmethod
@@ -69,6 +104,13 @@ class Receive(Section):
     max_pdu_bytes: int = Field(131072, ge=4096)
     idle_timeout_s: Seconds = 60
     disk_reserve_mb: int = Field(2048, ge=0)
+    tls: ServerTLS | None = None
+
+    @model_validator(mode="after")
+    def _certificates_can_be_seen(self) -> Self:
+        if any(peer.certificates for peer in self.peers) and (self.tls is None or self.tls.ca is None):
+            raise ValueError("peers.certificates are only seen with tls.ca: without it nobody shows a certificate")
+        return self
 
 
 class CountSource(Section):
@@ -78,6 +120,7 @@ class CountSource(Section):
     ae_title: AETitle  # the AE title to query
     host: str
     port: Port
+    tls: ClientTLS | None = None
 
 
 class Complete(Section):
@@ -120,6 +163,7 @@ class DimseDestination(Section):
     timeout_s: Seconds = 30
     compression: Compression = "none"
     confirm: Literal["c-find", "none"] = "c-find"
+    tls: ClientTLS | None = None
 
 
 class StowDestination(Section):

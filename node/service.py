@@ -83,7 +83,9 @@ class Node:
     def _ask_count(self, source: CountSource, study_instance_uid: str, series_instance_uid: str) -> int | None:
         """How many instances the sender says the series has; None where it does not know the series."""
         ours = self.config.receive.ae_title
-        return count_instances(source.host, source.port, source.ae_title, ours, study_instance_uid, series_instance_uid)
+        return count_instances(
+            source.host, source.port, source.ae_title, ours, study_instance_uid, series_instance_uid, tls=source.tls
+        )
 
 
 def witness_start(session: Session, config: Config) -> None:

@@ -63,6 +63,28 @@ def test_the_manual_names_every_key_of_a_destination(kind: str):
     assert set(model.model_fields) <= written
 
 
+@pytest.mark.parametrize(("model", "start"), [("ServerTLS", "  # null is plain TCP"), ("ClientTLS", "#     tls: null")])
+def test_the_manual_names_every_key_of_tls(model: str, start: str):
+    text = MANUAL.read_text()
+    block = text[text.index(f"\n{start}") :].split("\n  tls: null")[0].split("#   - name")[0]
+    assert set(getattr(module, model).model_fields) <= set(re.findall(r"# {5,7}(\w+):", block))
+
+
+def test_the_manual_names_every_key_of_a_peer():
+    block = MANUAL.read_text().split("# Who may open an association")[1].split("check_called_ae_title")[0]
+    assert set(module.Peer.model_fields) <= set(re.findall(r"(\w+):", block))
+
+
+def test_the_password_of_a_key_may_come_from_a_variable_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    file = tmp_path / "config.yaml"
+    file.write_text("receive: {tls: {certificate: a.pem, key: a.key}}")
+    monkeypatch.setenv("HARMONODE_RECEIVE__TLS__KEY_PASSWORD", "open sesame")
+    tls = load(file).receive.tls
+    assert tls is not None
+    assert (tls.key_password.get_secret_value(), tls.certificate) == ("open sesame", Path("a.pem"))
+    assert "open sesame" not in f"{load(file)!r}{load(file).model_dump_json()}"
+
+
 def test_a_variable_overrides_one_key(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HARMONODE_RECEIVE__PORT", "11113")
     monkeypatch.setenv("HARMONODE_PROCESS__RETRY__ATTEMPTS", "2")
@@ -92,6 +114,11 @@ def test_a_variable_overrides_one_key(monkeypatch: pytest.MonkeyPatch):
         ("receive: {peers: [{addresses: []}]}", "receive.peers.0.addresses"),
         ("receive: {peers: [{ae_title: SEVENTEEN_LETTERS, addresses: [10.0.0.0/8]}]}", "receive.peers.0.ae_title"),
         ("receive: {ae_title: '  '}", "receive.ae_title"),
+        ("receive: {peers: [{addresses: [10.0.0.0/8], certificates: [ct1]}]}", "only seen with tls.ca"),
+        (
+            "destinations: [{kind: dimse, name: p, ae_title: P, host: h, port: 1, tls: {key: k}}]",
+            "certificate and key belong together",
+        ),
         ("destinations: [{kind: folder, name: '', path: a}]", "destinations.0.folder.name"),
     ],
 )

@@ -10,12 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 
 import typer
 
 from node import plugin
 from node.cli.context import JSON, out, print_json, settings
-from node.config import Config, DimseDestination
+from node.config import ClientTLS, Config, DimseDestination, ServerTLS
 from node.errors import HarmonodeError, OperatorError
 
 _MARK = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
@@ -121,6 +122,36 @@ def _port(config: Config) -> Iterator[Finding]:
         yield Finding("port", "ok", f"{host}:{port} is free for {config.receive.ae_title}")
 
 
+def _tls(config: Config) -> Iterator[Finding]:
+    from node import tls
+
+    places: list[tuple[str, ServerTLS | ClientTLS | None]] = [("receive.tls", config.receive.tls)]
+    places += [(f"destination {one.name} tls", getattr(one, "tls", None)) for one in config.destinations]
+    places += [(f"count source {one.ae_title} tls", one.tls) for one in config.complete.count_sources]
+    for subject, used in places:
+        if used is None:
+            continue
+        try:
+            found = list(tls.flaws(used))
+        except OperatorError as error:
+            yield Finding(subject, "error", str(error), "mend the file, or the path in the configuration")
+            continue
+        for nothing_works, what in found:
+            yield Finding(subject, "error" if nothing_works else "warning", what, "renew it, or give it back its mode")
+        if not found:
+            yield Finding(subject, "ok", "certificates and keys are good for a month and more")
+    if config.receive.tls is None and not _is_loopback(config.receive.host):
+        what = f"{config.receive.host} is reached over the network, and DICOM is plain TCP there: anyone can listen"
+        yield Finding("receive.tls", "warning", what, "set receive.tls, or keep to a network that you trust")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
+
+
 def _destinations(config: Config) -> Iterator[Finding]:
     from node.send import echo
 
@@ -149,6 +180,7 @@ def _count_sources(config: Config) -> Iterator[Finding]:
     for source in config.complete.count_sources:
         subject = f"count source {source.ae_title}"
         peer = DimseDestination(
+            tls=source.tls,
             name=source.ae_title,
             ae_title=source.ae_title,
             host=source.host,
@@ -226,5 +258,5 @@ def _installed(name: str) -> bool:
 
 
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-    _database, _disk, _port, _destinations, _count_sources, _codecs, _plugins, _accelerator, _packages,
+    _database, _disk, _port, _tls, _destinations, _count_sources, _codecs, _plugins, _accelerator, _packages,
 )  # fmt: skip

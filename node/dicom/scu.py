@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import queue
 import socket
+import ssl
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -63,6 +64,7 @@ class Peer:
     port: int
     calling_ae_title: str
     timeout_s: float = 30.0  # for the connection, for the association, for each response
+    tls: ssl.SSLContext | None = None  # None: plain TCP
 
     def __str__(self) -> str:
         return f"{self.ae_title}@{self.host}:{self.port}"
@@ -107,6 +109,7 @@ def associate(peer: Peer, contexts: Sequence[PresentationContext]) -> Iterator[R
             contexts=list(contexts),
             ae_title=peer.ae_title,
             max_pdu=MAX_PDU_BYTES,
+            tls_args=(peer.tls, peer.host) if peer.tls else None,
             evt_handlers=[
                 (evt.EVT_ACSE_SENT, requestor.requested),
                 (evt.EVT_CONN_OPEN, requestor.connected),
@@ -342,8 +345,14 @@ def _unread_answer(association: Any) -> Any:
 def _why_not_connected(peer: Peer) -> str:
     """The reason, which pynetdicom keeps to itself: try once more."""
     try:
-        with socket.create_connection((peer.host, peer.port), peer.timeout_s):
+        with socket.create_connection((peer.host, peer.port), peer.timeout_s) as plain:
+            if peer.tls is not None:
+                peer.tls.wrap_socket(plain, server_hostname=peer.host).close()
             return "the connection failed, though it listens"
+    except ssl.SSLCertVerificationError as error:
+        return f"its certificate is not trusted: {error.verify_message}"
+    except ssl.SSLError as error:
+        return f"no TLS connection: {error.reason or error}"
     except OSError as error:
         return error.strerror or str(error)
 

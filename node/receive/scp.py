@@ -24,6 +24,7 @@ from node.receive.index import Indexer, Reconciled, Refusal, reconcile
 from node.receive.intake import Intake, Outcome, Status
 from node.store.session import Database
 from node.store.spool import Incoming, Spool, SpoolFull
+from node.tls import server_context
 
 _log = structlog.get_logger(__name__)
 
@@ -153,7 +154,8 @@ class Receiver:
             (evt.EVT_C_STORE, _on_store),
         ]
         address = (self._settings.host, self._settings.port)
-        self._server = self._ae.start_server(address, block=False, evt_handlers=handlers)
+        tls = server_context(self._settings.tls) if self._settings.tls else None
+        self._server = self._ae.start_server(address, block=False, evt_handlers=handlers, ssl_context=tls)
         self._indexer.start()
         _log.info("receiving", ae_title=self._settings.ae_title, host=self._settings.host, port=self.port)
         return found

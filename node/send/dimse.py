@@ -9,18 +9,24 @@ from pathlib import Path
 import structlog
 from pydicom import Dataset
 
-from node.config import DimseDestination
+from node.config import ClientTLS, DimseDestination
 from node.dicom import scu
 from node.dicom.outgoing import Outgoing, examine
 from node.dicom.statuses import StoreStatus
 from node.send.tally import Tally, refusal
+from node.tls import client_context
 
 log = structlog.get_logger(__name__)
 
 
 def peer(destination: DimseDestination) -> scu.Peer:
     return scu.Peer(
-        destination.ae_title, destination.host, destination.port, destination.calling_ae_title, destination.timeout_s
+        destination.ae_title,
+        destination.host,
+        destination.port,
+        destination.calling_ae_title,
+        destination.timeout_s,
+        client_context(destination.tls) if destination.tls else None,
     )
 
 
@@ -94,13 +100,15 @@ def count_instances(  # noqa: PLR0917 - in the order of a C-FIND's command line
     series_instance_uid: str,
     *,
     timeout_s: float = 10.0,
+    tls: ClientTLS | None = None,
 ) -> int | None:
     """How many instances a peer says a series has; None where it does not know the series.
 
     Raises:
         TransientError, OperatorError: it cannot be asked.
     """
-    there = scu.Peer(ae_title, host, port, calling_ae_title, timeout_s)
+    context = client_context(tls) if tls else None
+    there = scu.Peer(ae_title, host, port, calling_ae_title, timeout_s, context)
     return _count(there, study_instance_uid, series_instance_uid) or None
 
 

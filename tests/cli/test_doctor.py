@@ -99,3 +99,24 @@ def test_a_clashing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(site))
     status, found = examine(tmp_path)
     assert (status, found["packages"]["remedy"]) == (1, "pip uninstall node")
+
+
+def test_certificates_are_looked_at_before_they_fail(tmp_path: Path, free_port: int, authority):
+    soon, good = authority.issue("soon.example", days=10), authority.issue("good.example")
+    for issued in (soon, good):
+        issued.key.chmod(0o600)
+    pacs = {"kind": "dimse", "name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": free_port}
+    _, found = examine(
+        tmp_path,
+        receive={"port": free_port, "tls": {"certificate": str(soon.certificate), "key": str(soon.key)}},
+        destinations=[{**pacs, "tls": {"certificate": str(good.certificate), "key": str(soon.key)}}],
+    )
+    assert (found["receive.tls"]["level"], found["destination pacs tls"]["level"]) == ("warning", "error")
+    assert "in 9 days" in found["receive.tls"]["what"]
+    assert "does not belong to the certificate" in found["destination pacs tls"]["what"]
+
+
+def test_plain_tcp_beyond_this_machine_is_told_of(tmp_path: Path, free_port: int):
+    _, found = examine(tmp_path, receive={"host": "0.0.0.0", "port": free_port})
+    assert found["receive.tls"]["level"] == "warning"
+    assert "anyone can listen" in found["receive.tls"]["what"]

@@ -304,3 +304,18 @@ def test_a_query_that_fails_by_want_of_resources_is_asked_again(status: int, kin
             confirm(to(server.server_address[1]), "1.2", "1.2.3")
     finally:
         server.shutdown()
+
+
+def test_tls_with_certificates_on_both_sides(start_storescp, authority, make_authority, write_series, progress):
+    theirs, ours = authority.issue("pacs.example"), authority.issue("node.example")
+    peer = start_storescp("+tls", str(theirs.key), str(theirs.certificate), "+cf", str(authority.ca))
+    sent = write_series(3)
+    ours_told = {"certificate": str(ours.certificate), "key": str(ours.key)}
+    there = to(peer.port, peer.aet, confirm="none", tls={"ca": str(authority.ca), **ours_told})
+    assert send(there, sent.paths, progress.append) == 3
+    assert len(peer.files) == 3
+    stranger = to(peer.port, peer.aet, tls={"ca": str(make_authority("other").ca), **ours_told})
+    with pytest.raises(TransientError, match="its certificate is not trusted: "):
+        send(stranger, sent.paths, progress.append)
+    with pytest.raises(OperatorError, match="cannot be read"):
+        send(to(peer.port, peer.aet, tls={"ca": "/none.pem"}), sent.paths, progress.append)
