@@ -12,7 +12,7 @@ import structlog
 import typer
 
 import node
-from node.cli import audit, database, demo, doctor, folder, rules, send, series, serve
+from node.cli import audit, database, demo, doctor, folder, replay, rulebook, rules, send, series, serve
 from node.cli import config as configuration
 from node.cli.context import err
 from node.errors import ErrorKind, HarmonodeError
@@ -47,6 +47,8 @@ def _root(
 
 for module in (serve, demo, send, folder, configuration, doctor):
     module.register(app)
+for part in (rulebook, replay):
+    part.register(rules.rules_app)
 app.add_typer(rules.rules_app, name="rules")
 app.add_typer(series.series_app, name="series")
 app.add_typer(audit.audit_app, name="audit")

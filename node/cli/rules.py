@@ -18,6 +18,7 @@ from node.errors import PermanentError, RuleError
 from node.rules import load
 from node.rules.explain import Decision, text
 from node.rules.match import InForce, decide
+from node.rules.replay import ask_again
 from node.series import SeriesFacts
 from node.store import tables
 from node.store.session import sqlite_file
@@ -168,6 +169,9 @@ def try_command(  # noqa: PLR0917 - one argument an option
 def explain_command(
     ctx: typer.Context,
     series_uid: Annotated[str, typer.Argument(help="The Series Instance UID.", metavar="SERIES_UID")],
+    now: Annotated[
+        bool, typer.Option("--now", help="What the rules in force now would say, from what is known of the series.")
+    ] = False,
     as_json: JSON = False,
 ) -> None:
     """What the rules said of a series that the node received, clause by clause, when it was decided on."""
@@ -175,21 +179,26 @@ def explain_command(
 
     with database(ctx) as opened, opened.read() as session:
         series = find(session, series_uid)
+        decision = Decision.from_json(series.explanation) if series.explanation is not None else None
+        if now:
+            decision = ask_again(session, series)
+    reason = decision.reason if now and decision else series.reason
     if as_json:
         print_json(
             {
                 "series_instance_uid": series.series_instance_uid,
                 "state": series.state,
-                "rule": series.rule_name,
-                "reason": series.reason,
-                "explanation": series.explanation,
+                "rule": decision.chosen if decision else None,
+                "reason": reason,
+                "explanation": decision.to_json() if decision else None,
             }
         )
         return
-    out.print(f"[bold]Series {series.series_instance_uid}[/] is {series.state}: ", end="")
-    out.print(series.reason or "it has not met the rules yet", markup=False, highlight=False)
-    if series.explanation is not None:
-        _print(Decision.from_json(series.explanation))
+    said = "by the rules in force now" if now else f"is {series.state}"
+    out.print(f"[bold]Series {series.series_instance_uid}[/] {said}: ", end="")
+    out.print(reason or "it has not met the rules yet", markup=False, highlight=False)
+    if decision is not None:
+        _print(decision)
 
 
 def _check_plugin(name: str, given: Mapping[str, Any]) -> None:
@@ -258,6 +267,8 @@ def _print(decision: Decision, malformed: tuple[str, ...] = ()) -> None:
             selected = f"would select it, but {decision.chosen} is asked before"
         version = f", version {answer.version}" if answer.version else ""
         out.print(f"[bold]rule {answer.rule}[/]{version}, priority {answer.priority}: {selected}")
+        if answer.near_miss:
+            out.print(Text(f"  near miss, but for one clause: {answer.near_miss}", style="yellow"))
         for line in text(answer.explanation, indent=1).splitlines():
             out.print(Text(line, style="green" if line.lstrip().startswith("✓") else "red"))
     if not decision.answers and not decision.never:

@@ -9,6 +9,8 @@ One module a concern, each above those it needs:
     check      what is wrong with one clause: a misspelt keyword, a wrong type, a bad pattern
     reach      what can never decide: contradictions, clauses that always hold, shadowed rules
     load       from YAML to a rule that is known to be sound; in the database with versions and audit
+    history    the versions of a rule, and what differs between two
+    replay     what a rule would have selected among past series, against what was selected then
 
 No rule comes from anywhere but `load`, so one that exists can be asked of any series.
 """

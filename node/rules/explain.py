@@ -105,6 +105,20 @@ def _leaves(explanation: Explanation) -> Iterator[Explanation]:
         yield from _leaves(part)
 
 
+def misses(explanation: Explanation) -> tuple[Explanation, ...]:
+    """The fewest parts that would have had to hold besides, for the whole to hold; none where it does.
+
+    One alone is a near miss: a rule that would have selected the series but for that.
+    """
+    if explanation.matched:
+        return ()
+    if explanation.kind == "all":
+        return tuple(miss for part in explanation.parts for miss in misses(part))
+    if explanation.kind == "any" and explanation.parts:
+        return min(map(misses, explanation.parts), key=len)
+    return (explanation,)
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What one rule said about a series."""
@@ -118,6 +132,12 @@ class Answer:
     def matched(self) -> bool:
         return self.explanation.matched
 
+    @property
+    def near_miss(self) -> str:
+        """The one clause that kept the rule from selecting the series, with what was found; empty where it is not so."""
+        missed = misses(self.explanation)
+        return f"{missed[0].path}: {summary(missed[0])}" if len(missed) == 1 else ""
+
     def to_json(self) -> dict[str, Any]:
         return {
             "rule": self.rule,
@@ -125,6 +145,7 @@ class Answer:
             "priority": self.priority,
             "matched": self.matched,
             "summary": summary(self.explanation),
+            "near_miss": self.near_miss,
             "match": self.explanation.to_json(),
         }
 

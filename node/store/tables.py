@@ -31,7 +31,8 @@ class UTCDateTime(TypeDecorator[datetime]):
 class Base(DeclarativeBase):
     """Columns whose annotation needs more than SQLAlchemy's own mapping."""
 
-    type_annotation_map = {datetime: UTCDateTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012
+    # None is NULL, never the JSON text "null", so that a query can ask for it.
+    type_annotation_map = {datetime: UTCDateTime, dict[str, Any]: JSON(none_as_null=True), list[Any]: JSON}  # noqa: RUF012
 
 
 class Series(Base):

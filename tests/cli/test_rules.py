@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-import yaml
-from click.testing import Result
 from pydantic import BaseModel
-from typer.testing import CliRunner
 
 from node import plugin
-from node.cli import app
 from node.errors import OperatorError, PermanentError, RuleError
 from node.rules import load
 from node.rules.match import InForce, decide
 from node.series import SeriesFacts, TagValues
-from node.store.session import Database, upgrade
+from node.store.session import Database
 from node.store.tables import AuditRecord, Series
 
 RULE = """
@@ -35,44 +30,6 @@ plugin: identity
 destinations: [out]
 """
 
-Rules = Callable[..., Result]
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Path:
-    path = tmp_path / "config.yaml"
-    destinations = [{"kind": "folder", "name": "out", "path": str(tmp_path / "out")}]
-    path.write_text(yaml.safe_dump({"data_dir": str(tmp_path / "data"), "destinations": destinations}))
-    return path
-
-
-@pytest.fixture
-def bare(config: Path) -> Rules:
-    """Runs `harmonode rules ...` where no node was ever started. An error the node understands is raised."""
-
-    def run(*words: str) -> Result:
-        return CliRunner().invoke(app, ["--config", str(config), "rules", *words], catch_exceptions=False)
-
-    return run
-
-
-@pytest.fixture
-def database(tmp_path: Path):
-    """The database of that configuration, with the shipped rules in it."""
-    url = f"sqlite:///{tmp_path / 'data' / 'harmonode.sqlite3'}"
-    upgrade(url)
-    opened = Database(url)
-    with opened.write() as session:
-        load.seed(session)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def rules(bare: Rules, database: Database) -> Rules:
-    """The same beside a node's database."""
-    return bare
-
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -81,7 +38,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_list(rules: Rules):
+def test_list(rules):
     shown = rules("list").output
     assert "lung" in shown
     assert "all configured" in shown
@@ -90,7 +47,7 @@ def test_list(rules: Rules):
     assert row["rule"]["plugin"] == "ct_harmonizer"
 
 
-def test_list_shows_a_rule_that_cannot_be_loaded_any_more(rules: Rules, database: Database):
+def test_list_shows_a_rule_that_cannot_be_loaded_any_more(rules, database: Database):
     with database.write() as session:
         row = load.find(session, "lung")
         row.document = {**row.document, "match": {"tag": "Gone", "equals": "CT"}}
@@ -98,7 +55,7 @@ def test_list_shows_a_rule_that_cannot_be_loaded_any_more(rules: Rules, database
     assert "rule lung is removed" in rules("remove", "lung").output.lower()
 
 
-def test_show_is_yaml_that_add_takes_back(rules: Rules, tmp_path: Path):
+def test_show_is_yaml_that_add_takes_back(rules, tmp_path: Path):
     shown = rules("show", "lung").output
     assert shown.startswith("# version 1, ")
     assert "shipped with harmonode" in shown
@@ -108,7 +65,7 @@ def test_show_is_yaml_that_add_takes_back(rules: Rules, tmp_path: Path):
     assert json.loads(rules("show", "lung", "--json").output)["versions"][0]["author"] == "node"
 
 
-def test_add_then_change_then_remove_with_who_and_why(rules: Rules, file: Path, database: Database):
+def test_add_then_change_then_remove_with_who_and_why(rules, file: Path, database: Database):
     assert "Rule thick is in force, version 1." in rules("add", str(file), "--why", "one old scanner").output
     assert "nothing changed" in rules("add", str(file)).output
     file.write_text(RULE.replace("[5, 10]", "[5, 9]"))
@@ -126,7 +83,7 @@ def test_add_then_change_then_remove_with_who_and_why(rules: Rules, file: Path, 
     assert [row["name"] for row in json.loads(rules("list", "--json").output)] == ["lung"]
 
 
-def test_add_says_which_rules_it_hides(rules: Rules, file: Path):
+def test_add_says_which_rules_it_hides(rules, file: Path):
     file.write_text("{name: all, priority: 9, match: {tag: Modality, equals: CT}, plugin: identity}")
     assert "Rule lung is never reached now" in rules("add", str(file)).output
 
@@ -140,14 +97,14 @@ def test_add_says_which_rules_it_hides(rules: Rules, file: Path):
         ("identity", "identity\nparameters: {strength: 1}", "parameters of plugin 'identity': strength"),
     ],
 )  # fmt: skip
-def test_add_refuses_what_is_wrong_and_keeps_nothing(rules: Rules, file: Path, was: str, becomes: str, said: str):
+def test_add_refuses_what_is_wrong_and_keeps_nothing(rules, file: Path, was: str, becomes: str, said: str):
     file.write_text(RULE.replace(was, becomes))
     with pytest.raises(RuleError, match=said):
         rules("add", str(file))
     assert [row["name"] for row in json.loads(rules("list", "--json").output)] == ["lung"]
 
 
-def test_add_checks_the_parameters_with_the_plugin(rules: Rules, file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_add_checks_the_parameters_with_the_plugin(rules, file: Path, monkeypatch: pytest.MonkeyPatch):
     class Parameters(BaseModel):
         strength: float
 
@@ -163,17 +120,17 @@ def test_add_checks_the_parameters_with_the_plugin(rules: Rules, file: Path, mon
 
 
 @pytest.mark.parametrize("words", [("show", "x"), ("remove", "x"), ("enable", "x"), ("disable", "x")])
-def test_a_rule_that_is_not_there(rules: Rules, words: tuple[str, ...]):
+def test_a_rule_that_is_not_there(rules, words: tuple[str, ...]):
     with pytest.raises(RuleError, match="no rule 'x'; there are: lung"):
         rules(*words)
 
 
-def test_without_a_database_there_are_no_rules_to_change(bare: Rules):
+def test_without_a_database_there_are_no_rules_to_change(bare):
     with pytest.raises(OperatorError, match="harmonode db upgrade"):
         bare("list")
 
 
-def test_trying_rules_needs_no_node(bare: Rules, data: Path, tmp_path: Path):
+def test_trying_rules_needs_no_node(bare, data: Path, tmp_path: Path):
     shown = bare("test", str(data / "chest" / "lung-dx-a0002-b70f")).output
     assert "Rules: as shipped, for there is no database yet" in shown
     assert "rule lung, priority 0: does not select it" in shown
@@ -182,7 +139,7 @@ def test_trying_rules_needs_no_node(bare: Rules, data: Path, tmp_path: Path):
     assert not (tmp_path / "data").exists(), "nothing is made"
 
 
-def test_trying_a_file_of_rules(bare: Rules, data: Path, file: Path):
+def test_trying_a_file_of_rules(bare, data: Path, file: Path):
     folder = str(data / "chest" / "lung-dx-a0002-b70f")
     assert "rule thick, priority 10: selects it" in bare("test", folder, "--rules", str(file)).output
     (tested,) = json.loads(bare("test", folder, "--rules", str(file), "--json").output)
@@ -190,7 +147,7 @@ def test_trying_a_file_of_rules(bare: Rules, data: Path, file: Path):
     assert tested["answers"][0]["match"]["parts"][1]["path"] == "match.all[1]"
 
 
-def test_trying_the_rules_in_force(rules: Rules, data: Path, file: Path):
+def test_trying_the_rules_in_force(rules, data: Path, file: Path):
     rules("add", str(file))
     shown = rules("test", str(data / "chest" / "lung-dx-a0002-b70f")).output
     assert "Rules: in force" in shown
@@ -198,26 +155,26 @@ def test_trying_the_rules_in_force(rules: Rules, data: Path, file: Path):
     assert "rule lung, version 1, priority 0: does not select it" in shown
 
 
-def test_trying_says_what_can_never_be_a_candidate(bare: Rules, data: Path):
+def test_trying_says_what_can_never_be_a_candidate(bare, data: Path):
     shown = bare("test", str(data / "phantom" / "head-localizer")).output
     assert "never a candidate, whatever a rule says" in shown
     assert "LOCALIZER" in shown
 
 
-def test_trying_as_if_sent_by_another(bare: Rules, data: Path, file: Path):
+def test_trying_as_if_sent_by_another(bare, data: Path, file: Path):
     file.write_text("{name: ct9, match: {fact: calling_ae_title, equals: CT9}, plugin: identity}")
     folder = str(data / "phantom" / "head-ub")
     assert "calling AE title cannot be known" in bare("test", folder, "--rules", str(file)).output
     assert "selects it" in bare("test", folder, "--rules", str(file), "--calling", "CT9").output
 
 
-def test_an_empty_folder(bare: Rules, tmp_path: Path):
+def test_an_empty_folder(bare, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(PermanentError, match="holds no DICOM series"):
         bare("test", str(tmp_path / "empty"))
 
 
-def test_explain(rules: Rules, database: Database):
+def test_explain(rules, database: Database):
     facts = SeriesFacts(
         "1.2", "1.2.3", "CT1", "HARMONODE", 2, None, None, None, None, None, {"Modality": TagValues(("MR",))}
     )
@@ -236,5 +193,12 @@ def test_explain(rules: Rules, database: Database):
     assert "✗ Modality (0008,0060) is MR on 2 of 2 slices, wanted CT" in shown
     told = json.loads(rules("explain", "1.2.3", "--json").output)
     assert (told["state"], told["rule"], told["explanation"]) == ("passed", None, decision.to_json())
+    assert "near miss" not in shown, "it lacks all the rest too"
+    with database.write() as session:
+        session.execute(sa.update(Series).values(facts=facts.to_json()))
+        load.set_enabled(session, "lung", enabled=False, author="test")
+    assert "by the rules in force now: no rule is enabled" in rules("explain", "1.2.3", "--now").output
+    told = json.loads(rules("explain", "1.2.3", "--now", "--json").output)
+    assert (told["rule"], told["reason"]) == (None, "no rule is enabled")
     with pytest.raises(PermanentError, match=r"no series 9\.9"):
         rules("explain", "9.9")

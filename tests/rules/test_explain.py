@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from node.rules.explain import Answer, Decision, Explanation, summary, text
+from node.rules.explain import Answer, Decision, Explanation, misses, summary, text
 
 MATCH = {
     "all": [
@@ -69,3 +69,37 @@ def test_a_decision_without_a_match_says_what_each_rule_lacked(ask):
     assert decision.reason == (
         "no rule selects it: thin: Slice Thickness (0018,0050) is 8 on 30 of 30 slices, wanted at most 5"
     )
+
+
+class TestMisses:
+    """What kept a rule from selecting a series, and whether it was one thing alone."""
+
+    def test_one_clause_of_many_is_a_near_miss(self, ask):
+        match = {"all": [{"tag": "Modality", "equals": "CT"}, {"tag": "SliceThickness", "between": [None, 5]}]}
+        (missed,) = misses(ask(match))
+        assert missed.path == "match.all[1]"
+        answer = Answer("test", 1, 0, ask(match))
+        assert answer.near_miss == (
+            "match.all[1]: Slice Thickness (0018,0050) is 8 on 30 of 30 slices, wanted at most 5"
+        )
+        assert answer.to_json()["near_miss"] == answer.near_miss
+
+    def test_two_clauses_are_none(self, ask):
+        match = {"all": [{"tag": "Modality", "equals": "MR"}, {"tag": "SliceThickness", "between": [None, 5]}]}
+        assert len(misses(ask(match))) == 2
+        assert Answer("test", 1, 0, ask(match)).near_miss == ""
+
+    def test_of_alternatives_the_nearest_counts(self, ask):
+        wrong = {"tag": "Modality", "equals": "MR"}
+        both = {"all": [wrong, {"tag": "KVP", "equals": 80}]}
+        (missed,) = misses(ask({"any": [both, {"tag": "BodyPartExamined", "equals": "LUNG"}]}))
+        assert missed.path == "match.any[1]"
+
+    def test_what_is_excluded_is_one_miss(self, ask):
+        (missed,) = misses(
+            ask({"not": {"any": [{"tag": "Modality", "equals": "CT"}, {"tag": "KVP", "present": True}]}})
+        )
+        assert missed.kind == "not"
+
+    def test_a_match_misses_nothing(self, ask):
+        assert misses(ask({"tag": "Modality", "equals": "CT"})) == ()

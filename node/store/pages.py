@@ -1,0 +1,116 @@
+"""Lists a page at a time, by key: the last row of a page tells where the next begins, so page 1000 costs what page 1 does.
+
+Each query is answered from an index (tests/store/test_plans.py holds that), however many rows there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Generic, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from node.journey import State
+from node.store.tables import AuditRecord, Series
+
+T = TypeVar("T")
+_CLOCK_ERROR = timedelta(days=1)  # how far the node's clock may have been wrong for a search by time to be exact
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some rows, the newest first, and where to go on."""
+
+    rows: tuple[T, ...]
+    next: str | None  # `before` of the next page; None at the end
+
+
+def series_page(
+    session: Session,
+    *,
+    states: Collection[State] = (),
+    rule: str | None = None,
+    calling_ae_title: str | None = None,
+    uid: str | None = None,
+    since: datetime | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> Page[Series]:
+    """The series whose last instance arrived last, first.
+
+    `states`: any of these; none named: all. `uid`: a part of the Study or Series Instance UID. `before`: `Page.next`.
+    """
+    query = sa.select(Series).order_by(Series.last_arrival_at.desc(), Series.id.desc()).limit(limit + 1)
+    if states:
+        query = query.where(Series.state.in_([str(state) for state in states]))
+    if rule is not None:
+        query = query.where(Series.rule_name == rule)
+    if calling_ae_title is not None:
+        query = query.where(Series.calling_ae_title == calling_ae_title)
+    if uid:
+        query = query.where(Series.id.in_(ids_like(uid)))
+    if since is not None:
+        query = query.where(Series.last_arrival_at >= since)
+    if before is not None:
+        at, _, last = before.partition("|")
+        query = query.where(sa.tuple_(Series.last_arrival_at, Series.id) < (datetime.fromisoformat(at), int(last)))
+    rows = session.scalars(query).all()
+    last_row = rows[limit - 1] if len(rows) > limit else None
+    return Page(tuple(rows[:limit]), f"{last_row.last_arrival_at.isoformat()}|{last_row.id}" if last_row else None)
+
+
+def ids_like(uid: str) -> sa.Select[int]:
+    """Rows of the series of which a part of a UID is known: an index holds all that is compared."""
+    return sa.select(Series.id).where(
+        sa.or_(
+            Series.series_instance_uid.contains(uid, autoescape=True),
+            Series.study_instance_uid.contains(uid, autoescape=True),
+        )
+    )
+
+
+def states(session: Session) -> dict[State, int]:
+    """How many series are in each state; 0 where there are none."""
+    counted = session.execute(sa.select(Series.state, sa.func.count()).group_by(Series.state))
+    found = {State(state): count for state, count in counted}
+    return {state: found.get(state, 0) for state in State}
+
+
+def audit_page(
+    session: Session,
+    *,
+    series_instance_uid: str | None = None,
+    event: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    text: str | None = None,
+    before: str | None = None,
+    limit: int = 50,
+) -> Page[AuditRecord]:
+    """The audit records written last, first.
+
+    `event`: a value of `audit.Event`. `since`, `until`: exact while the clock was never wrong by more than a day.
+    `text`: words of the message or the actor, all of them, each from its start. `before`: `Page.next`.
+    """
+    last = int(before) - 1 if before is not None else session.scalar(sa.select(sa.func.max(AuditRecord.seq))) or 0
+    query = sa.select(AuditRecord).where(AuditRecord.seq <= last).order_by(AuditRecord.seq.desc()).limit(limit + 1)
+    if series_instance_uid is not None:
+        query = query.where(AuditRecord.series_instance_uid == series_instance_uid)
+    if event is not None:
+        query = query.where(AuditRecord.event == str(event))
+    # Times follow each other as the records do but for a clock that was set: one surely outside bounds the search.
+    if since is not None:
+        surely = sa.select(AuditRecord.seq).where(AuditRecord.at < since - _CLOCK_ERROR).order_by(AuditRecord.at.desc())
+        first = sa.func.coalesce(surely.limit(1).scalar_subquery(), 0)
+        query = query.where(AuditRecord.at >= since, AuditRecord.seq > first)
+    if until is not None:
+        surely = sa.select(AuditRecord.seq).where(AuditRecord.at > until + _CLOCK_ERROR).order_by(AuditRecord.at)
+        end = sa.func.coalesce(surely.limit(1).scalar_subquery(), last + 1)
+        query = query.where(AuditRecord.at <= until, AuditRecord.seq < end)
+    if text:
+        query = query.where(*(AuditRecord.message.icontains(word, autoescape=True) for word in text.split()))
+    rows = session.scalars(query).all()
+    return Page(tuple(rows[:limit]), str(rows[limit - 1].seq) if len(rows) > limit else None)
