@@ -119,6 +119,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("series_id", "sop_instance_uid"),
     )
     with op.batch_alter_table("instance", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_instance_received_at"), ["received_at"], unique=False)
         batch_op.create_index(batch_op.f("ix_instance_sop_instance_uid"), ["sop_instance_uid"], unique=False)
 
     op.create_table(
@@ -155,6 +156,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_job_derived_series_uid"), ["derived_series_uid"], unique=False)
+        batch_op.create_index(batch_op.f("ix_job_finished_at"), ["finished_at"], unique=False)
 
     op.create_table(
         "delivery",
@@ -223,11 +225,13 @@ def downgrade() -> None:
     op.drop_table("derived_instance")
     op.drop_table("delivery")
     with op.batch_alter_table("job", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_job_finished_at"))
         batch_op.drop_index(batch_op.f("ix_job_derived_series_uid"))
 
     op.drop_table("job")
     with op.batch_alter_table("instance", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_instance_sop_instance_uid"))
+        batch_op.drop_index(batch_op.f("ix_instance_received_at"))
 
     op.drop_table("instance")
     with op.batch_alter_table("series", schema=None) as batch_op:

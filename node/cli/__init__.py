@@ -12,7 +12,7 @@ import structlog
 import typer
 
 import node
-from node.cli import audit, database, demo, doctor, folder, replay, rulebook, rules, send, series, serve
+from node.cli import audit, database, demo, doctor, folder, replay, rulebook, rules, send, series, serve, top
 from node.cli import config as configuration
 from node.cli.context import err
 from node.errors import ErrorKind, HarmonodeError
@@ -45,7 +45,7 @@ def _root(
     del config  # read by node.cli.context.settings
 
 
-for module in (serve, demo, send, folder, configuration, doctor):
+for module in (serve, demo, send, folder, configuration, doctor, top):
     module.register(app)
 for part in (rulebook, replay):
     part.register(rules.rules_app)

@@ -81,7 +81,7 @@ class Instance(Base):
     path: Mapped[str] = mapped_column(String(255))  # relative to the spool
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
-    received_at: Mapped[datetime]
+    received_at: Mapped[datetime] = mapped_column(index=True)
     calling_ae_title: Mapped[str] = mapped_column(String(16))
     round: Mapped[int | None]  # the round of the job that took it; None until one does
 
@@ -116,7 +116,7 @@ class Job(Base):
     derived_series_uid: Mapped[str | None] = mapped_column(String(64), index=True)
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
-    finished_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None] = mapped_column(index=True)
 
     series: Mapped[Series] = relationship(back_populates="jobs")
 
