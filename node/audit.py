@@ -45,6 +45,8 @@ class Event(StrEnum):
     RETRY = "retry"
     FAILURE = "failure"
     CANCELLATION = "cancellation"
+    AUTHENTICATION = "authentication"  # a person or a program came in, was turned away, or left
+    ALERT = "alert"  # of security: a token made or revoked, guessing that was stopped
 
 
 def record(

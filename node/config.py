@@ -6,7 +6,7 @@ Every key can be overridden by a variable: `HARMONODE_RECEIVE__PORT=11113` sets 
 from __future__ import annotations
 
 import os
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -205,6 +205,35 @@ Destination = Annotated[
 ]
 
 
+class Web(Section):
+    """The web page, DICOMweb and metrics: one HTTP server."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: int = Field(8043, ge=0, le=65535)  # 0 takes a free port and writes it to the log
+    tls: ServerTLS | None = None
+    allow_plain_http: bool = False
+    trusted_proxies: tuple[str, ...] = ()  # IP addresses or networks
+    session_hours: float = Field(12, gt=0)
+    show_patient: bool = False
+
+    @model_validator(mode="after")
+    def _is_safe(self) -> Self:
+        if not (self.tls or self.allow_plain_http or _is_loopback(self.host)):
+            raise ValueError(
+                f"{self.host} is reached from other machines, and without TLS tokens and images can be read on the way:"
+                " set web.tls, or web.allow_plain_http where a reverse proxy or a container's network keeps them safe"
+            )
+        return self
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name
+        return host == "localhost"
+
+
 class Config(BaseSettings):
     """The whole configuration. Sources, strongest first: variables, config.yaml, defaults."""
 
@@ -224,6 +253,7 @@ class Config(BaseSettings):
     process: Process = Process()
     derive: Derive = Derive()
     destinations: tuple[Destination, ...] = ()
+    web: Web = Web()
 
     @classmethod
     def settings_customise_sources(

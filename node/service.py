@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 import structlog
@@ -30,6 +30,11 @@ from node.store.session import Database, upgrade
 from node.store.tables import AuditRecord
 from node.workflow import Steps, run_worker
 
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from node.web.server import Server
+
 log = structlog.get_logger(__name__)
 
 SWEEP_S = 1.0
@@ -37,11 +42,12 @@ _RESTART_DELAY_S = 2.0  # a worker that dies at once must not be restarted in a 
 
 
 class Node:
-    """A running node: receiver, sweeps and workers. `config_file` is what the workers read too."""
+    """A running node: receiver, sweeps, workers and web interface. `config_file` is what the workers read too."""
 
     def __init__(self, config: Config, config_file: Path | None = None) -> None:
         self.config = config
         require_port(config.receive)  # first: where another node runs, nothing of its is touched
+        self.web = _web_server(config)
         for folder in (config.data_dir, config.derived_dir):
             folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         upgrade(config.url)
@@ -62,6 +68,8 @@ class Node:
         self.clock.start()
         for worker in self.workers:
             worker.start()
+        if self.web:
+            self.web.start(self._app())
         log.info("node started", host=self.config.receive.host, port=self.receiver.port, workers=len(self.workers))
 
     def sweep(self) -> None:
@@ -70,7 +78,9 @@ class Node:
         select.sweep(self.config, self.database, self.queue)
 
     def stop(self) -> None:
-        """Close the port, let the index catch up, stop the workers; an unfinished job resumes at the next start."""
+        """Close the ports, let the index catch up, stop the workers; an unfinished job resumes at the next start."""
+        if self.web:
+            self.web.stop()
         self.receiver.stop()
         self.clock.stop()
         for worker in self.workers:
@@ -80,12 +90,27 @@ class Node:
         self.queue.close()
         self.database.close()
 
+    def _app(self) -> FastAPI:
+        """The pages, and the routers of other stages beside them."""
+        from node.web.app import create_app
+        from node.web.site import Site, signing_key
+
+        return create_app(Site(self.config, self.database, self.queue, signing_key(self.config.data_dir)))
+
     def _ask_count(self, source: CountSource, study_instance_uid: str, series_instance_uid: str) -> int | None:
         """How many instances the sender says the series has; None where it does not know the series."""
         ours = self.config.receive.ae_title
         return count_instances(
             source.host, source.port, source.ae_title, ours, study_instance_uid, series_instance_uid, tls=source.tls
         )
+
+
+def _web_server(config: Config) -> Server | None:
+    if not config.web.enabled:
+        return None
+    from node.web.server import Server  # a worker, which imports this module too, needs no web server
+
+    return Server(config.web)
 
 
 def witness_start(session: Session, config: Config) -> None:

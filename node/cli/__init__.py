@@ -12,7 +12,21 @@ import structlog
 import typer
 
 import node
-from node.cli import audit, database, demo, doctor, folder, replay, rulebook, rules, send, series, serve, top
+from node.cli import (
+    audit,
+    database,
+    demo,
+    doctor,
+    folder,
+    replay,
+    rulebook,
+    rules,
+    send,
+    series,
+    serve,
+    tokens,
+    top,
+)
 from node.cli import config as configuration
 from node.cli.context import err
 from node.errors import ErrorKind, HarmonodeError
@@ -52,6 +66,7 @@ for part in (rulebook, replay):
 app.add_typer(rules.rules_app, name="rules")
 app.add_typer(series.series_app, name="series")
 app.add_typer(audit.audit_app, name="audit")
+app.add_typer(tokens.tokens_app, name="tokens")
 app.add_typer(database.db_app, name="db")
 
 

@@ -95,6 +95,7 @@ def _configure(here: Path, archive: Pacs) -> tuple[Path, Config]:
         "receive": {"port": free_port()},
         "complete": {"quiet_s": 3},
         "destinations": [archive.destination.model_dump(mode="json")],
+        "web": {"port": free_port()},
     }
     file.write_text(yaml.safe_dump(settings, sort_keys=False))
     config = load(file)

@@ -218,3 +218,20 @@ class Lease(Base):
     executor_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     renewed_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+
+
+class Token(Base):
+    """Who may use the web interface. The token itself is shown once, when it is made, and not kept."""
+
+    __tablename__ = "token"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(48), unique=True)  # who, or which program; never used again
+    role: Mapped[str] = mapped_column(String(16))  # web.roles.Role
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)  # of the token
+    created_at: Mapped[datetime]
+    created_by: Mapped[str] = mapped_column(String(64))
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    used_at: Mapped[datetime | None]  # last, to within some minutes
+    logged_out_at: Mapped[datetime | None]  # browser sessions that began before are over

@@ -68,6 +68,7 @@ class RunningNode:
             "receive": {"port": port, "disk_reserve_mb": 10},
             "complete": {"quiet_s": 1.5},
             "process": {"retry": {"first_delay_s": 0.5, "max_delay_s": 1}},
+            "web": {"port": 0},
             **settings,
         }
         self.file.write_text(yaml.safe_dump(everything))

@@ -1,0 +1,77 @@
+"""The application: routers in, security headers and clear errors out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+
+from node.errors import ErrorKind, HarmonodeError
+from node.web import login
+from node.web.auth import Forbidden, Gate, NotAuthenticated, Throttled
+from node.web.headers import SecurityHeaders
+from node.web.pages import render, wants_html
+from node.web.site import Site
+
+HERE = Path(__file__).parent
+
+_STATUS = {ErrorKind.TRANSIENT: HTTPStatus.SERVICE_UNAVAILABLE, ErrorKind.OPERATOR: HTTPStatus.SERVICE_UNAVAILABLE}
+
+
+def create_app(site: Site, routers: Iterable[APIRouter] = ()) -> FastAPI:
+    """The web interface of a node. Each router guards its own routes with `node.web.require`."""
+    # Its generated documentation would load scripts from elsewhere.
+    app = FastAPI(title="harmonode", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.site, app.state.gate = site, Gate(site)
+    app.add_middleware(SecurityHeaders)
+    app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
+    app.include_router(login.router)
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(NotAuthenticated, _log_in)
+    app.add_exception_handler(Throttled, _throttled)
+    app.add_exception_handler(Forbidden, _forbidden)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HarmonodeError, _failed)
+    return app
+
+
+def _log_in(request: Request, _error: Exception) -> Response:
+    if wants_html(request):
+        path = request.url.path if request.method == "GET" else "/"
+        return RedirectResponse(request.url_for("login").include_query_params(next=path), HTTPStatus.SEE_OTHER)
+    said = "a token is needed: `harmonode tokens add` makes one; send it as `Authorization: Bearer TOKEN`"
+    return JSONResponse({"detail": said}, HTTPStatus.UNAUTHORIZED, {"WWW-Authenticate": 'Bearer realm="harmonode"'})
+
+
+def _throttled(request: Request, error: Exception) -> Response:
+    response = _told(request, HTTPStatus.TOO_MANY_REQUESTS, str(error))
+    response.headers["Retry-After"] = str(int(getattr(error, "wait_s", 0)) + 1)
+    return response
+
+
+def _forbidden(request: Request, error: Exception) -> Response:
+    return _told(request, HTTPStatus.FORBIDDEN, str(error))
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response = _told(request, HTTPStatus(error.status_code), str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HarmonodeError)
+    return _told(request, _STATUS.get(error.kind, HTTPStatus.CONFLICT), str(error))
+
+
+def _told(request: Request, status: HTTPStatus, what: str) -> Response:
+    if wants_html(request):
+        return render(request, "error.html", {"status": int(status), "phrase": status.phrase, "what": what}, status)
+    return JSONResponse({"detail": what}, status)

@@ -1,0 +1,41 @@
+"""Templates: how a page is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+
+import node
+from node.web.sessions import mark_of
+from node.web.site import Site
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.globals.update(version=node.__version__)
+
+
+def render(
+    request: Request, template: str, context: Mapping[str, Any], status: HTTPStatus = HTTPStatus.OK
+) -> HTMLResponse:
+    """A page, or a part of one."""
+    site: Site = request.app.state.site
+    text = _TEMPLATES.get_template(template).render(
+        {"config": site.config, "csrf": mark_of(site, request), "path": request.url.path, "person": None, **context}
+    )
+    return HTMLResponse(text, status)
+
+
+def wants_html(request: Request) -> bool:
+    """Whether a browser asks, and not a program."""
+    return "text/html" in request.headers.get("accept", "")
