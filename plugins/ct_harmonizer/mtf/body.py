@@ -30,7 +30,7 @@ def find_body(
     slices, rows, columns = hu.shape
     coarse = np.empty((slices, rows // FACTOR, columns // FACTOR), np.float32)
     for index in range(slices):
-        filled = clean(hu[index], None if padding is None else padding[index])
+        filled = clean(hu[index], unknown(hu[index], None if padding is None else padding[index]))
         coarse[index] = _mean_blocks(np.clip(filled, AIR_HU, 0.0))
     coarse_mm = (spacing_mm[0], spacing_mm[1] * FACTOR, spacing_mm[2] * FACTOR)
     above = coarse > SURFACE_HU
@@ -54,16 +54,22 @@ def find_body(
     return Body(mask, gradient, coarse_mm)
 
 
-def clean(hu: NDArray[np.float32], padding: NDArray[np.bool_] | None) -> NDArray[np.float32]:
-    """One slice with air where nothing was reconstructed."""
-    missing = ~(hu > NO_DATA_HU) if padding is None else padding | ~(hu > NO_DATA_HU)
-    return np.where(missing, np.float32(AIR_HU), hu)
+def unknown(hu: NDArray[np.float32], padding: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """Where nothing was reconstructed."""
+    missing = ~(hu > NO_DATA_HU)
+    return missing if padding is None else padding | missing
+
+
+def clean(hu: NDArray[np.float32], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """HU with air where nothing was reconstructed."""
+    return np.where(missing, np.float32(AIR_HU), hu) if missing.any() else hu
 
 
 def _mean_blocks(image: NDArray[np.float32]) -> NDArray[np.float32]:
     rows, columns = image.shape[0] // FACTOR, image.shape[1] // FACTOR
-    blocks = image[: rows * FACTOR, : columns * FACTOR].reshape(rows, FACTOR, columns, FACTOR)
-    return np.asarray(blocks.mean(axis=(1, 3)), np.float32)
+    whole = image[: rows * FACTOR, : columns * FACTOR]
+    lines = whole.reshape(rows, FACTOR, -1).mean(axis=1)
+    return np.asarray(np.mean([lines[:, first::FACTOR] for first in range(FACTOR)], axis=0), np.float32)
 
 
 def _fill_slices(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -19,11 +19,10 @@ CENTRES_MM: NDArray[np.float64] = (EDGES_MM[:-1] + EDGES_MM[1:]) / 2
 
 _AIR_OFF_HU = 60.0  # how far the air before the skin may be from -1000 HU
 _TISSUE_LEAST_HU, _TISSUE_MOST_HU = -180.0, 400.0  # fat is -120; a cushion pressed on the skin reads under -180
-_BEFORE_HU = 6.0  # mean over 5 mm: a cloth of 0.03 mm as dense as skin
-_CLUSTERS_LEAST = 100  # arcs; fewer form no clusters to tell apart
 _ROUGH_MM = 0.35
 _TIGHTEST_RADIUS_MM = 25.0
 _SHIFT_MOST_MM = 0.8
+_NEAR_MM = 5.0  # of the line, what alignment looks at, and what may be moved there
 _SMOOTHED_MM = 0.15
 
 
@@ -196,38 +195,67 @@ def align(samples: Samples, rounds: int = 4) -> tuple[Samples, NDArray[np.bool_]
     Only the air-side half of the edge counts: behind it, skin and fat differ from place to place. Returns the moved samples, which arcs
     settled, and the standard deviation in mm of the position error that noise leaves in an arc.
     """
-    moved = samples.depth_mm
+    near = _part(samples, np.abs(samples.depth_mm) < _NEAR_MM)
     shifts = np.zeros((samples.count, 3))
-    basis = np.stack([np.ones_like(samples.along), samples.along, samples.along**2])
     jitter_mm = 0.0
     for _ in range(rounds):
-        pooled, pixels = profile(Samples(samples.arc, samples.along, moved, samples.hu, samples.count)).mean()
-        known = pixels > 0
-        esf = np.interp(CENTRES_MM, CENTRES_MM[known], pooled[known])
-        slope = np.gradient(esf, BIN_MM)
-        steep = np.interp(moved, CENTRES_MM, slope * _trusted(esf)).astype(np.float32)
-        left = (samples.hu - np.interp(moved, CENTRES_MM, esf)).astype(np.float32)
-        left *= steep != 0
-        design = basis * steep
-        normal = np.empty((samples.count, 3, 3))
-        for i in range(3):
-            for j in range(i, 3):
-                normal[:, i, j] = normal[:, j, i] = np.bincount(samples.arc, design[i] * design[j], samples.count)
-        right = np.stack([np.bincount(samples.arc, design[i] * left, samples.count) for i in range(3)], axis=1)
-        typical = float(np.median(normal[:, 0, 0])) if samples.count else 1.0
-        normal[:, range(3), range(3)] += 0.02 * max(typical, 1e-6)
-        step = np.linalg.solve(normal, right[..., None])[..., 0]
-        step = np.clip(step, -0.4, 0.4)
-        shifts += step
-        moved = (samples.depth_mm + np.sum(shifts[samples.arc].T * basis, axis=0)).astype(np.float32)
-        counted = steep != 0
-        variance = float(np.mean(left[counted] ** 2, dtype=np.float64)) if counted.any() else 0.0
-        inverse = np.linalg.inv(normal)
-        # Mean over the arc of b' N^-1 b for b = (1, s, s^2): variance of the line's position.
-        spread = inverse[:, 0, 0] + inverse[:, 1, 1] / 3 + inverse[:, 2, 2] / 5 + 2 * inverse[:, 0, 2] / 3
-        jitter_mm = float(np.sqrt(variance * np.median(spread))) if samples.count else 0.0
+        moved = _moved(near, shifts)
+        esf = _pooled(moved)
+        slope = np.gradient(esf, BIN_MM) * _trusted(esf)
+        seen = CENTRES_MM[slope != 0]
+        edge = _part(
+            moved, (moved.depth_mm > seen.min(initial=9) - BIN_MM) & (moved.depth_mm < seen.max(initial=-9) + BIN_MM)
+        )
+        steep = np.interp(edge.depth_mm, CENTRES_MM, slope).astype(np.float32)
+        left = edge.hu - np.interp(edge.depth_mm, CENTRES_MM, esf).astype(np.float32)
+        step, spread = _solve(edge, steep, left)
+        shifts += np.clip(step, -0.4, 0.4)
+        if left.size:
+            jitter_mm = float(np.sqrt(np.mean(left**2, dtype=np.float64) * np.median(spread)))
     settled = np.all(np.abs(shifts) < _SHIFT_MOST_MM, axis=1)
-    return Samples(samples.arc, samples.along, moved, samples.hu, samples.count), settled, jitter_mm
+    return _moved(samples, shifts), settled, jitter_mm
+
+
+def _solve(
+    edge: Samples, steep: NDArray[np.float32], left: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least-squares parabola (arc, 3) that moves what is `left` away, for an edge of slope `steep`, and by arc the variance of the
+    line's position for each HU^2 of a pixel's.
+    """
+    powers = [np.ones_like(edge.along)]
+    for _ in range(4):
+        powers.append(powers[-1] * edge.along)
+    sums = [np.bincount(edge.arc, steep * steep * power, edge.count) for power in powers]
+    right = np.stack([np.bincount(edge.arc, steep * left * power, edge.count) for power in powers[:3]], axis=1)
+    normal = np.stack([np.stack(sums[i : i + 3], axis=-1) for i in range(3)], axis=-2)
+    held = 0.02 * max(float(np.median(sums[0])) if edge.count else 1.0, 1e-6)
+    inverse = np.linalg.inv(normal + held * np.eye(3))
+    # Mean over the arc of b' N^-1 b for b = (1, s, s^2).
+    spread = inverse[:, 0, 0] + inverse[:, 1, 1] / 3 + inverse[:, 2, 2] / 5 + 2 * inverse[:, 0, 2] / 3
+    return np.einsum("nij,nj->ni", inverse, right), spread
+
+
+def _moved(samples: Samples, shifts: NDArray[np.float64]) -> Samples:
+    """The samples with each arc's line moved by its parabola (arc, 3) in mm over -1 to 1."""
+    by = shifts.astype(np.float32)[samples.arc]
+    moved = samples.depth_mm + by[:, 0] + samples.along * (by[:, 1] + samples.along * by[:, 2])
+    return Samples(samples.arc, samples.along, moved, samples.hu, samples.count)
+
+
+def _part(samples: Samples, mask: NDArray[np.bool_]) -> Samples:
+    """Some of the pixels, arcs numbered as they were."""
+    at = np.flatnonzero(mask)
+    return Samples(samples.arc[at], samples.along[at], samples.depth_mm[at], samples.hu[at], samples.count)
+
+
+def _pooled(samples: Samples) -> NDArray[np.float64]:
+    """Mean HU at CENTRES_MM, linear where no pixel fell."""
+    index = np.floor((samples.depth_mm - EDGES_MM[0]) / BIN_MM).astype(np.int64)
+    inside = (index >= 0) & (index < CENTRES_MM.size)
+    pixels = np.bincount(index[inside], minlength=CENTRES_MM.size)
+    total = np.bincount(index[inside], samples.hu[inside], CENTRES_MM.size)
+    known = pixels > 0
+    return np.interp(CENTRES_MM, CENTRES_MM[known], total[known] / pixels[known])
 
 
 def sharpening(esf_hu: NDArray[np.float64], jitter_mm: float) -> NDArray[np.float64]:
@@ -246,31 +274,6 @@ def _trusted(esf_hu: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 where the alignment looks: the air side of the edge, up to 3 mm before it."""
     middle = float(np.interp(0.0, CENTRES_MM, esf_hu))
     return np.where((np.abs(CENTRES_MM) < 3.0) & (esf_hu < max(middle, -500.0)), 1.0, 0.0)
-
-
-def bare(samples: Samples) -> NDArray[np.bool_]:
-    """Which arcs have the least before the skin: not the cloth, foam or hair that lies closer than the blur can part.
-
-    What lies before the skin is the mean HU of the last 5 mm before it, less the mean of the air 5 to 10 mm before it. The arcs of the lowest cluster
-    are kept, within three deviations of its left flank, which nothing but noise makes.
-    """
-    near, far = (
-        np.bincount(samples.arc[part], samples.hu[part], samples.count)
-        / np.maximum(np.bincount(samples.arc[part], minlength=samples.count), 1)
-        for part in ((samples.depth_mm > -5.0) & (samples.depth_mm < 0.0), samples.depth_mm <= -5.0)
-    )
-    before = near - far
-    ordered = np.sort(before)
-    wide = round(0.15 * samples.count)
-    if samples.count < _CLUSTERS_LEAST:
-        return np.ones(samples.count, bool)
-    widths = ordered[wide:] - ordered[:-wide]
-    first = int(np.argmax(widths <= 4 * widths.min()))  # the lowest cluster, though a higher one may be denser
-    while (ahead := int(np.argmin(widths[first : first + wide]))) > 0:
-        first += ahead
-    mode = float(np.median(ordered[first : first + wide + 1]))
-    flank = 1.48 * float(np.median(mode - ordered[ordered < mode])) if (ordered < mode).any() else 0.0
-    return np.abs(before - mode) <= 3 * flank + _BEFORE_HU
 
 
 def select(samples: Samples, keep: NDArray[np.bool_]) -> Samples:

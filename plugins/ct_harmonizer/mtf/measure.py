@@ -12,14 +12,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from plugins.ct_harmonizer.mtf.body import NO_DATA_HU, clean, find_body
+from plugins.ct_harmonizer.mtf.body import clean, find_body, unknown
+from plugins.ct_harmonizer.mtf.cloth import bare
 from plugins.ct_harmonizer.mtf.curve import Band, MTFCurve
-from plugins.ct_harmonizer.mtf.edge import CENTRES_MM, Profile, align, bare, gather, join, profile, select
+from plugins.ct_harmonizer.mtf.edge import CENTRES_MM, Profile, align, gather, join, profile, select
 from plugins.ct_harmonizer.mtf.read import Conditions, Reading, find_clip, read_edge
 from plugins.ct_harmonizer.mtf.skin import find_arcs
 
 SLICES_MOST = 120  # of a longer series, so many are measured, evenly spread
-ARCS_MOST = 2000
+PASSES = 3  # every third of them first; the others where those do not give enough arcs
+ARCS_ENOUGH, ARCS_MOST = 1500, 2000  # ends the passes; taken in one pass
 ARCS_LEAST = 40
 OBLIQUITY_MOST = 0.2
 SLANT_MOST_MM = 1.0  # run of the skin through one slice
@@ -85,7 +87,6 @@ def measure_mtf(
     Raises:
         MTFRefused: too little skin has clear air before it.
     """
-    chosen = np.unique(np.linspace(0, len(hu) - 1, min(len(hu), SLICES_MOST)).round().astype(np.int64))
     body = find_body(hu, padding, spacing_mm)
     if not body.mask.any():
         raise MTFRefused("nothing denser than -500 HU of the size of a body was found")
@@ -94,30 +95,32 @@ def measure_mtf(
     random = np.random.default_rng(seed)
     pixel_mm = (spacing_mm[1], spacing_mm[2])
     refused: Counter[str] = Counter()
-    seen, parts, points, slopes = 0, [], [], []
-    quota = -(-ARCS_MOST // len(chosen))
-    for index in chosen:
-        pad = None if padding is None else padding[index]
-        image = clean(hu[index], pad)
-        missing = ~(hu[index] > NO_DATA_HU) if pad is None else pad | ~(hu[index] > NO_DATA_HU)
-        arcs = find_arcs(image, body, int(index), pixel_mm)
-        seen += len(arcs)
-        kept, samples = gather(image, missing, arcs, pixel_mm=pixel_mm, obliquity_most=slope_most, refused=refused)
-        if kept.size > quota:
-            lot = np.sort(random.choice(kept.size, quota, replace=False))
-            some = np.zeros(kept.size, bool)
-            some[lot] = True
-            kept, samples = kept[lot], select(samples, some)
-        parts.append(samples)
-        at = arcs.centre_mm[kept] / pixel_mm
-        points.append(np.column_stack([np.full(len(kept), index), at]).astype(np.float32))
-        slopes.append(arcs.obliquity[kept])
+    seen, measured, parts, points, slopes = 0, 0, [], [], []
+    for chosen in _passes(len(hu)):
+        quota = -(-ARCS_MOST // len(chosen))
+        for index in chosen:
+            missing = unknown(hu[index], None if padding is None else padding[index])
+            image = clean(hu[index], missing)
+            arcs = find_arcs(image, body, int(index), pixel_mm)
+            seen += len(arcs)
+            kept, samples = gather(image, missing, arcs, pixel_mm=pixel_mm, obliquity_most=slope_most, refused=refused)
+            if kept.size > quota:
+                some = np.zeros(kept.size, bool)
+                some[random.choice(kept.size, quota, replace=False)] = True
+                kept, samples = kept[some], select(samples, some)
+            parts.append(samples)
+            at = arcs.centre_mm[kept] / pixel_mm
+            points.append(np.column_stack([np.full(len(kept), index), at]).astype(np.float32))
+            slopes.append(arcs.obliquity[kept])
+        measured += len(chosen)
+        if sum(part.count for part in parts) >= ARCS_ENOUGH:
+            break
     samples, where, slope = join(parts), np.concatenate(points), np.concatenate(slopes)
     _enough(samples.count, seen, refused)
     samples, settled, jitter_mm = align(samples)
     refused["edge did not line up with the others"] += int((~settled).sum())
     samples, where, slope = select(samples, settled), where[settled], slope[settled]
-    naked = bare(samples)
+    naked = bare(samples, where * np.asarray(spacing_mm))
     refused["cloth, foam or hair on the skin"] += int((~naked).sum())
     samples, where, slope = select(samples, naked), where[naked], slope[naked]
     _enough(samples.count, seen, refused)
@@ -136,7 +139,7 @@ def measure_mtf(
         segments_accepted=samples.count,
         segments_seen=seen,
         refusals={reason: count for reason, count in refused.items() if count},
-        slices_measured=len(chosen),
+        slices_measured=measured,
         radius_mm=(float(np.quantile(radius, 0.1)), float(np.median(radius)), float(np.quantile(radius, 0.9))),
         radius_bands=_radius_bands(edges, radius, slants, conditions=conditions, whole=reading, random=random),
         depth_mm=CENTRES_MM,
@@ -151,6 +154,12 @@ def measure_mtf(
         slant_mm=float(slants.mean()),
         accepted_points=where,
     )
+
+
+def _passes(slices: int) -> list[NDArray[np.int64]]:
+    """Indices of the slices to measure, in passes that each run along the whole series."""
+    chosen = np.unique(np.linspace(0, slices - 1, min(slices, SLICES_MOST)).round().astype(np.int64))
+    return [part for first in range(PASSES) if (part := chosen[first::PASSES]).size]
 
 
 def _enough(accepted: int, seen: int, refused: Counter[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from plugins.ct_harmonizer.mtf.body import clean
+from plugins.ct_harmonizer.mtf.body import clean, unknown
 
 SQUARE_MM = 6.0  # side of the squares of the noise level
 PATCH_MM = 12.0  # side of the patches of the spectrum: it says nothing below 1 / 12 mm
@@ -82,7 +82,9 @@ def measure_noise(
     pixel_mm = (spacing_mm[1], spacing_mm[2])
     deviations, patches, low = [], [], []
     for index in np.unique(np.linspace(0, len(hu) - 1, min(len(hu), _SLICES_MOST)).round().astype(np.int64)):
-        image, blurred, soft = _soft_tissue(clean(hu[index], None if padding is None else padding[index]), pixel_mm)
+        image, blurred, soft = _soft_tissue(
+            clean(hu[index], unknown(hu[index], None if padding is None else padding[index])), pixel_mm
+        )
         if not soft.any():
             continue
         deviations.append(_local_deviations(image, soft, pixel_mm))

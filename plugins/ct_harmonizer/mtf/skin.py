@@ -63,9 +63,8 @@ def _points(
     if not mask.any():
         return np.zeros((0, 2)), np.zeros(0, np.int64)
     reach = max(1, round(_NEAR_MM / (FACTOR * min(pixel_mm))))
-    around = ndimage.generate_binary_structure(2, 2)
-    outer = ndimage.binary_dilation(mask, around, iterations=reach)
-    inner = ndimage.binary_erosion(mask, around, iterations=reach, border_value=1)
+    outer = ndimage.maximum_filter(mask, 2 * reach + 1, mode="constant", cval=0)
+    inner = ndimage.minimum_filter(mask, 2 * reach + 1, mode="constant", cval=1)
     rows, columns = (np.flatnonzero(outer.any(axis=axis)) for axis in (1, 0))
     top, left = max(rows[0] - 1, 0) * FACTOR, max(columns[0] - 1, 0) * FACTOR
     crop = image[top : (rows[-1] + 2) * FACTOR, left : (columns[-1] + 2) * FACTOR]
@@ -92,7 +91,7 @@ def _fine(coarse: NDArray[np.bool_], shape: tuple[int, ...], top: int, left: int
     """A coarse mask on the cropped image's pixels; what lies past the coarse grid takes the nearest."""
     rows = np.minimum((np.arange(shape[0]) + top) // FACTOR, coarse.shape[0] - 1)
     columns = np.minimum((np.arange(shape[1]) + left) // FACTOR, coarse.shape[1] - 1)
-    return np.asarray(coarse[rows[:, None], columns[None, :]])
+    return np.asarray(coarse[rows][:, columns])
 
 
 def _gradient_at(
