@@ -8,6 +8,7 @@ The flow, one module a stage:
     workflow   measure -> harmonize -> check -> derive -> send -> confirm, resumable at each step
     derive     the plugin's slices become CT Image instances of a new series in the same study
     send       C-STORE, STOW-RS, Orthanc REST or a folder; then the destination is asked what it holds
+    retention  files leave the disk once they are delivered and past their age
     schedule   the clock that wakes the sweeps
 
 Every stage writes audit records; stages meet in the database and never call each other.

@@ -47,6 +47,8 @@ class Event(StrEnum):
     CANCELLATION = "cancellation"
     AUTHENTICATION = "authentication"  # a person or a program came in, was turned away, or left
     ALERT = "alert"  # of security: a token made or revoked, guessing that was stopped
+    RETENTION = "retention"  # files left the disk
+    DISK = "disk"  # the free space came to another level
 
 
 def record(

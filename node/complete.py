@@ -180,6 +180,8 @@ def _note_expected(database: Database, series_id: int, expected: int | None) -> 
 
 def _settle(config: Config, database: Database, spool_root: Path, waiting: _Waiting, quiet_s: float) -> bool:
     """Look at the files, which takes time, then move the series unless an instance has come meanwhile."""
+    if _refuse_late(database, waiting):
+        return True
     finding = _look(database, spool_root, waiting)
     kept = _keep_aside(config, spool_root, waiting, finding)
     with database.write() as session:
@@ -201,6 +203,26 @@ def _settle(config: Config, database: Database, spool_root: Path, waiting: _Wait
         detail = {**_detail(waiting, finding.facts), "malformed": malformed}
         audit.move(session, series, State.REFUSED, Event.REFUSAL, reason, kind=ErrorKind.PERMANENT, detail=detail)
         return True
+
+
+def _refuse_late(database: Database, waiting: _Waiting) -> bool:
+    """What comes after the rest has left the disk cannot be processed alone."""
+    gone = sa.select(sa.func.count()).where(Instance.series_id == waiting.id, Instance.removed_at.is_not(None))
+    with database.read() as session:
+        if not session.scalar(gone):
+            return False
+    with database.write() as session:
+        series = session.get_one(Series, waiting.id)
+        count = session.scalar(gone) or 0
+        if not count or series.state != str(State.RECEIVING):
+            return False
+        reason = (
+            f"{count} of {_instances(series.instance_count)} had left the disk (retention) before the last came: what "
+            "is there is kept and not processed. Send the whole series again, and it is"
+        )
+        detail = {"removed": count, "instances": series.instance_count}
+        audit.move(session, series, State.REFUSED, Event.REFUSAL, reason, kind=ErrorKind.PERMANENT, detail=detail)
+    return True
 
 
 def _look(database: Database, spool_root: Path, waiting: _Waiting) -> _Finding:

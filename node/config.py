@@ -40,6 +40,7 @@ AETitle = Annotated[
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[float, Field(gt=0)]
+Days = Annotated[float, Field(ge=0)]
 Compression = Literal["none", "jpeg-ls", "jpeg-2000"]  # lossless, all of them
 
 
@@ -140,6 +141,22 @@ class Process(Section):
     workers: int = Field(1, ge=0)
     step_timeout_s: Seconds = 3600
     retry: Retry = Retry()
+
+
+class Retention(Section):
+    """What leaves the disk by itself. None: never."""
+
+    delivered_days: Days | None = 30
+    passed_days: Days | None = None
+    disk_warn_mb: int = Field(8192, ge=0)
+    disk_low_mb: int = Field(4096, ge=0)
+    delivered_days_when_low: Days | None = 1
+
+    @model_validator(mode="after")
+    def _tells_before_it_acts(self) -> Self:
+        if self.disk_low_mb > self.disk_warn_mb:
+            raise ValueError(f"disk_low_mb {self.disk_low_mb} is above disk_warn_mb {self.disk_warn_mb}: told too late")
+        return self
 
 
 class Derive(Section):
@@ -251,6 +268,7 @@ class Config(BaseSettings):
     receive: Receive = Receive()
     complete: Complete = Complete()
     process: Process = Process()
+    retention: Retention = Retention()
     derive: Derive = Derive()
     destinations: tuple[Destination, ...] = ()
     web: Web = Web()

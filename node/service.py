@@ -15,7 +15,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 import node
-from node import audit, complete, select
+from node import audit, complete, retention, select
 from node.config import Config, CountSource
 from node.derive import derive
 from node.queue import Queue, prepare
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SWEEP_S = 1.0
+RETENTION_S = 30.0
+CLEAN_S = 3600.0
 _RESTART_DELAY_S = 2.0  # a worker that dies at once must not be restarted in a tight loop
 
 
@@ -65,6 +67,8 @@ class Node:
             witness_start(session, self.config)
         self.receiver.start()
         self.clock.every(SWEEP_S, "complete and select", self.sweep)
+        self.clock.every(RETENTION_S, "retention", lambda: retention.sweep(self.config, self.database))
+        self.clock.every(CLEAN_S, "work files", lambda: retention.clean_work(self.config, self.database))
         self.clock.start()
         for worker in self.workers:
             worker.start()

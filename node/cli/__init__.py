@@ -19,6 +19,7 @@ from node.cli import (
     doctor,
     folder,
     replay,
+    retention,
     rulebook,
     rules,
     send,
@@ -59,7 +60,7 @@ def _root(
     del config  # read by node.cli.context.settings
 
 
-for module in (serve, demo, send, folder, configuration, doctor, top):
+for module in (serve, demo, send, folder, retention, configuration, doctor, top):
     module.register(app)
 for part in (rulebook, replay):
     part.register(rules.rules_app)

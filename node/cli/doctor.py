@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +17,8 @@ from node import plugin
 from node.cli.context import JSON, out, print_json, settings
 from node.config import ClientTLS, Config, DimseDestination, ServerTLS
 from node.errors import HarmonodeError, OperatorError
+from node.store import watermark
+from node.store.watermark import Level
 
 _MARK = {"ok": "[green]✓[/]", "warning": "[yellow]![/]", "error": "[red]✗[/]"}
 
@@ -87,21 +88,17 @@ def _disk(config: Config) -> Iterator[Finding]:
     folder = config.data_dir
     while not folder.exists():
         folder = folder.resolve().parent
-    free_mb = shutil.disk_usage(folder).free >> 20
-    reserve = config.receive.disk_reserve_mb
+    space = watermark.look(config)
     if not os.access(folder, os.W_OK):
         yield Finding("disk", "error", f"{folder} cannot be written", "change its owner, or data_dir")
-    elif free_mb < reserve:
-        yield Finding(
-            "disk",
-            "error",
-            f"{free_mb} MiB free, under the reserve of {reserve}: every store is refused with A700",
-            "free space, or lower receive.disk_reserve_mb",
-        )
-    elif free_mb < 4 * reserve:
-        yield Finding("disk", "warning", f"{free_mb} MiB free; at {reserve} stores are refused", "free space soon")
+    elif space.level is Level.STOP:
+        yield Finding("disk", "error", space.message, "free space, or lower receive.disk_reserve_mb")
+    elif space.level is Level.OK:
+        yield Finding("disk", "ok", space.message)
     else:
-        yield Finding("disk", "ok", f"{free_mb} MiB free at {folder.resolve()}")
+        yield Finding(
+            "disk", "warning", space.message, "free space soon; `harmonode retention --dry-run` says what may go"
+        )
     if config.data_dir.exists() and config.data_dir.stat().st_mode & 0o077:
         what = f"other users of this machine can look into {config.data_dir.resolve()}"
         yield Finding("privacy", "warning", what, f"chmod 700 {config.data_dir.resolve()}")

@@ -50,7 +50,8 @@ def list_command(
     for row in rows:
         style = _STYLE.get(State(row["state"]), "cyan")
         table.add_row(
-            row["series_instance_uid"], f"[{style}]{row['state']}[/]", str(row["instance_count"]),
+            row["series_instance_uid"], f"[{style}]{row['state']}[/]",
+            f"{row['instance_count']}{' (removed)' if row['removed_at'] else ''}",
             row["progress"] or "", escape(row["calling_ae_title"]), row["rule_name"] or "", escape(row["reason"] or ""),
         )  # fmt: skip
     out.print(table)
@@ -85,6 +86,8 @@ def show_command(ctx: typer.Context, uid: UID, as_json: JSON = False) -> None:
         "progress",
     ):
         out.print(f"[bold]{name.replace('_', ' ')}[/]: {escape(str(shown[name])) if shown[name] is not None else '-'}")
+    if shown["removed_at"]:
+        out.print(f"[bold]files[/]: left the disk at {shown['removed_at'][:19].replace('T', ' ')} (UTC)")
     for job in shown["jobs"]:
         out.print(
             f"[bold]job {job['round']}[/]: plugin {job['plugin']}, attempt {job['attempt']}, derived series {job['derived_series_uid'] or '-'}"
@@ -163,6 +166,7 @@ def summary(session: Session, series: Series) -> dict[str, Any]:
         "reason": series.reason,
         "error_kind": series.error_kind,
         "instance_count": series.instance_count,
+        "removed_at": series.removed_at.isoformat() if series.removed_at else None,
         "calling_ae_title": series.calling_ae_title,
         "rule_name": series.rule_name,
         "progress": f"{job.progress_done} of {job.progress_total}" if job and working else None,

@@ -74,14 +74,10 @@ def _index_series(session: Session, arrivals: Sequence[Arrival]) -> None:
     if series is not None:
         query = sa.select(Instance).where(Instance.series_id == series.id, Instance.sop_instance_uid.in_(by_uid))
         known = {instance.sop_instance_uid: instance for instance in session.scalars(query)}
-    # An instance that is known, and yet made a new file, had vanished from the spool and is back.
-    fresh = [
-        arrival
-        for uid, arrival in by_uid.items()
-        if uid not in known or not (arrival.again or known[uid].received_at == arrival.received_at)
-    ]
+    fresh = [arrival for uid, arrival in by_uid.items() if uid not in known or _made_a_file(arrival, known[uid])]
     if not fresh:
         return
+    returned = all(row.removed_at for row in known.values()) and {a.sop_instance_uid for a in fresh} <= known.keys()
     latest = max(fresh, key=lambda arrival: arrival.received_at)
     if series is None:
         series = _open(session, min(arrival.received_at for arrival in fresh), latest)
@@ -92,7 +88,15 @@ def _index_series(session: Session, arrivals: Sequence[Arrival]) -> None:
     series.calling_ae_title = latest.sender.calling_ae_title
     series.called_ae_title = latest.sender.called_ae_title
     series.address = latest.sender.address
-    _witness(session, series, fresh, latest.sender)
+    series.removed_at = None
+    _witness(session, series, fresh, latest.sender, returned=returned)
+
+
+def _made_a_file(arrival: Arrival, row: Instance) -> bool:
+    """Whether an instance that is known has a new file: its old one had left the spool, or vanished from it."""
+    if row.removed_at is not None:
+        return arrival.received_at > row.removed_at
+    return not (arrival.again or row.received_at == arrival.received_at)
 
 
 def _open(session: Session, first_arrival_at: datetime, latest: Arrival) -> Series:
@@ -124,9 +128,11 @@ def _put(session: Session, series: Series, arrival: Arrival, row: Instance | Non
     row.sha256 = arrival.sha256
     row.received_at = arrival.received_at
     row.calling_ae_title = arrival.sender.calling_ae_title
+    row.removed_at = None
 
 
-def _witness(session: Session, series: Series, fresh: Sequence[Arrival], sender: Sender) -> None:
+def _witness(session: Session, series: Series, fresh: Sequence[Arrival], sender: Sender, *, returned: bool) -> None:
+    """`returned`: all of them were known, and had left the disk. A series that is delivered needs no more work then."""
     count = f"{len(fresh)} instance{'s' if len(fresh) > 1 else ''}"
     message = f"{count} arrived from {sender.calling_ae_title or 'unknown'} at {sender.address or 'unknown'}"
     detail = {
@@ -135,7 +141,11 @@ def _witness(session: Session, series: Series, fresh: Sequence[Arrival], sender:
         "instances": [{"sop_instance_uid": arrival.sop_instance_uid, "sha256": arrival.sha256} for arrival in fresh],
     }
     state = State(series.state)
-    if state in AT_REST:
+    if returned:
+        message += ", known already and removed since: kept again"
+    if returned and state is State.DONE:
+        audit.record(session, Event.ARRIVAL, message, series=series, detail=detail)
+    elif state in AT_REST:
         message += f" for a series that was {state}; it receives again"
         audit.move(session, series, State.RECEIVING, Event.ARRIVAL, message, detail=detail)
     else:
@@ -250,6 +260,7 @@ class Reconciled:
     damaged: int  # files of the spool that could not be read; now in the quarantine
     vanished: int  # rows whose file is gone
     kept: int  # objects of the quarantine that the database did not know
+    removed: int = 0  # rows whose file was removed, which a database restored from a backup does not know
 
 
 def reconcile(database: Database, spool: Spool) -> Reconciled:
@@ -258,7 +269,7 @@ def reconcile(database: Database, spool: Spool) -> Reconciled:
     Only files without a row are opened, so a start costs a directory walk.
     """
     with database.read() as session:
-        rows = set(session.scalars(sa.select(Instance.path)))
+        rows = set(session.scalars(sa.select(Instance.path).where(Instance.removed_at.is_(None))))
         kept_rows = set(session.scalars(sa.select(Quarantined.path)))
     files = set(spool.walk())
     found: list[Item] = []
@@ -276,24 +287,43 @@ def reconcile(database: Database, spool: Spool) -> Reconciled:
     for batch in _chunks([*found, *known_kept], BATCH):
         with database.write() as session:
             index(session, batch)
-    vanished = sorted(rows - files)
+    gone = sorted(rows - files)
+    removed = [path for path in gone if spool.was_removed(path)]
+    vanished = sorted(set(gone).difference(removed))
     with database.write() as session:
+        _note_removed(session, removed)
         _note_vanished(session, vanished)
         # Nobody could send while the node was down: quiet time starts anew.
         now = datetime.now(UTC)
         session.execute(sa.update(Series).where(Series.state == str(State.RECEIVING)).values(last_arrival_at=now))
-    done = Reconciled(len(found) - damaged, damaged, len(vanished), len(known_kept))
-    if done != Reconciled(0, 0, 0, 0):
+    done = Reconciled(len(found) - damaged, damaged, len(vanished), len(known_kept), len(removed))
+    if any(getattr(done, name) for name in done.__slots__):
         _log.warning("the database and the spool differed", **{name: getattr(done, name) for name in done.__slots__})
     return done
 
 
-def _note_vanished(session: Session, paths: Sequence[str]) -> None:
-    gone: dict[Series, list[Instance]] = {}
+def _by_series(session: Session, paths: Sequence[str]) -> dict[Series, list[Instance]]:
+    found: dict[Series, list[Instance]] = {}
     for chunk in _chunks(paths, BATCH):
         for instance in session.scalars(sa.select(Instance).where(Instance.path.in_(chunk))):
-            gone.setdefault(instance.series, []).append(instance)
-    for series, instances in gone.items():
+            found.setdefault(instance.series, []).append(instance)
+    return found
+
+
+def _note_removed(session: Session, paths: Sequence[str]) -> None:
+    now = datetime.now(UTC)
+    for series, instances in _by_series(session, paths).items():
+        for instance in instances:
+            instance.removed_at = now
+        session.flush()
+        left = sa.select(Instance.id).where(Instance.series_id == series.id, Instance.removed_at.is_(None)).limit(1)
+        series.removed_at = None if session.scalar(left) else now
+        message = f"{len(instances)} instances had been removed from the disk, and the database did not know it"
+        audit.record(session, Event.RETENTION, message, series=series, detail={"instances": len(instances)})
+
+
+def _note_vanished(session: Session, paths: Sequence[str]) -> None:
+    for series, instances in _by_series(session, paths).items():
         query = sa.select(AuditRecord.detail).where(
             AuditRecord.event == str(Event.FAILURE), AuditRecord.series_instance_uid == series.series_instance_uid
         )

@@ -2,6 +2,7 @@
 
     incoming/<random>.part               being written; never acknowledged, swept at start
     <2 hex>/<series key>/<instance key>.dcm    received
+    <2 hex>/<series key>/removed         what was there and has left (`store.removed`)
 
 Keys are hashes of UIDs, so nothing a peer sends becomes part of a path. Each file says by its File Meta Information who
 brought it, so the database can be rebuilt from the spool alone.
@@ -14,7 +15,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -29,6 +30,7 @@ from node.dicom.elements import Identity, identify
 from node.dicom.part10 import FileMeta
 from node.errors import InvalidObject, TransientError
 from node.series import Arrival, Sender
+from node.store import removed
 from node.store.durable import PRIVATE, sync_folder
 from node.store.quarantine import Quarantine
 
@@ -57,7 +59,7 @@ class Placed:
 
     placement: Placement
     path: str  # relative to the spool
-    size_bytes: int  # of the file that lies there
+    size_bytes: int  # of the file that lies there; 0 for OTHER
     at: datetime
 
 
@@ -180,7 +182,7 @@ class Spool:
         path = self.path_of(identity)
         try:
             placement = self._link(incoming, path)
-            size = path.stat().st_size
+            size = 0 if placement is Placement.OTHER else path.stat().st_size
         except OSError as error:
             incoming.discard()
             raise SpoolFull(f"{path} cannot be made: {error.strerror}") from error
@@ -195,6 +197,8 @@ class Spool:
 
     def _link(self, incoming: Incoming, path: Path) -> Placement:
         self._make_durable_folder(path.parent)
+        if removed.sha256_of(path) not in {None, incoming.sha256}:
+            return Placement.OTHER
         try:
             os.link(incoming.path, path)
         except FileExistsError:
@@ -241,6 +245,30 @@ class Spool:
             _log.warning("removed an object that was never wholly received", file=path.name, bytes=size)
         return swept
 
+    def remove(self, sha256_by_path: Mapping[str, str]) -> int:
+        """Delete instances, each listed as removed before its file goes; returns how many bytes that freed.
+
+        Killed in the middle, it is simply done again.
+
+        Args:
+            sha256_by_path: path relative to the spool -> SHA-256 of the data set.
+
+        Raises:
+            OSError: a list cannot be written, or a file cannot be deleted; those that are gone are listed.
+        """
+        folders: dict[Path, dict[str, str]] = {}
+        for name, sha256 in sha256_by_path.items():
+            path = self.root / name
+            folders.setdefault(path.parent, {})[path.stem] = sha256
+        for folder, listed in folders.items():
+            if folder.is_dir():  # else it was removed behind our back, and the instances with it
+                removed.note(folder, listed)
+        return sum(unlink(self.root / name) for name in sha256_by_path)
+
+    def was_removed(self, path: str) -> bool:
+        """Whether `remove` took what lay at `path`, relative to the spool."""
+        return removed.sha256_of(self.root / path) is not None
+
     def walk(self) -> Iterator[str]:
         """Paths, relative to the spool, of every received instance."""
         for folder in sorted(self.root.glob("[0-9a-f][0-9a-f]/*/")):
@@ -263,6 +291,16 @@ class Spool:
             status = os.fstat(file.fileno())
         at = datetime.fromtimestamp(status.st_mtime, UTC)
         return arrival(meta, identity, path, size_bytes=status.st_size, sha256=sha256, at=at, again=True)
+
+
+def unlink(path: Path) -> int:
+    """Delete a file; returns its size, 0 where there is none."""
+    try:
+        size = path.stat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    return size
 
 
 def arrival(

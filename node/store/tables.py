@@ -62,6 +62,7 @@ class Series(Base):
     rule_name: Mapped[str | None] = mapped_column(String(64))
     reason: Mapped[str | None] = mapped_column(Text)  # why it stands where it stands
     error_kind: Mapped[str | None] = mapped_column(String(16))  # errors.ErrorKind
+    removed_at: Mapped[datetime | None]  # when its files left the disk; None while there are any
 
     instances: Mapped[list[Instance]] = relationship(back_populates="series")
     jobs: Mapped[list[Job]] = relationship(back_populates="series", order_by="Job.round")
@@ -84,6 +85,7 @@ class Instance(Base):
     received_at: Mapped[datetime] = mapped_column(index=True)
     calling_ae_title: Mapped[str] = mapped_column(String(16))
     round: Mapped[int | None]  # the round of the job that took it; None until one does
+    removed_at: Mapped[datetime | None]  # when its file left the spool
 
     series: Mapped[Series] = relationship(back_populates="instances")
 

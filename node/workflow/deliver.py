@@ -175,7 +175,13 @@ def _unsent(work: Work, held: Hold, name: str) -> list[Path]:
     sent = sa.select(Delivery.job_id).where(Delivery.destination == name, Delivery.sent_at.is_not(None))
     sent_by = set() if delivery.sends else set(held.session.scalars(sent))
     files = made(held.session, held.job, held.series)
-    return [work.context.config.derived_dir / one.path for one in files if one.job_id not in sent_by]
+    paths = [work.context.config.derived_dir / one.path for one in files if one.job_id not in sent_by]
+    if gone := sum(not path.exists() for path in paths):
+        raise OperatorError(
+            f"{gone} of the {len(paths)} derived instances for {name} left the disk: {name} was sent them before, "
+            "and must say what became of them"
+        )
+    return paths
 
 
 def _delivery(held: Hold, name: str) -> Delivery:

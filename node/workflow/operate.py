@@ -11,7 +11,7 @@ from node.audit import Event, move
 from node.errors import PermanentError
 from node.journey import State
 from node.queue import Queue
-from node.store.tables import Delivery, Job, Series
+from node.store.tables import Delivery, Instance, Job, Series
 
 _RETRIED = frozenset({State.WAITING, State.FAILED, State.REFUSED, State.PASSED, State.CANCELLED})
 
@@ -23,11 +23,17 @@ def retry(session: Session, queue: Queue, series: Series, actor: str) -> None:
     one meets the rules again.
 
     Raises:
-        PermanentError: the series does not stand still, or is done.
+        PermanentError: the series does not stand still, or is done, or some of its files left the disk.
     """
     here = State(series.state)
     if here not in _RETRIED:
         raise PermanentError(f"series {series.series_instance_uid} is {here}: there is nothing to retry")
+    removed = sa.select(sa.func.count()).where(Instance.series_id == series.id, Instance.removed_at.is_not(None))
+    if gone := session.scalar(removed):
+        raise PermanentError(
+            f"{gone} of {series.instance_count} instances of series {series.series_instance_uid} left the disk "
+            "(retention): send the whole series again"
+        )
     job = session.scalar(sa.select(Job).where(Job.series_id == series.id).order_by(Job.round.desc()).limit(1))
     if here is State.PASSED or job is None or _delivered(session, job):
         known = series.facts is not None and not series.facts.get("malformed")
