@@ -11,8 +11,8 @@ from pydicom.uid import UID
 
 from node.dicom import part10
 from node.dicom.compress import LOSSLESS, can_compress, compress
-from node.dicom.headers import pixel_data, read_header
-from node.dicom.values import text
+from node.dicom.elements import identify
+from node.dicom.headers import read_header
 from node.errors import InvalidObject
 
 
@@ -28,12 +28,6 @@ class Outgoing:
     offset: int  # where the data set begins
     compressed_syntax_uid: UID | None = None  # what it is compressed to on the way, without loss
 
-    def data_set(self) -> bytes:
-        """The data set as it lies in the file."""
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            return file.read()
-
     def open_as_sent(self) -> BinaryIO:
         """The whole file as a destination gets it that is not asked what it takes.
 
@@ -47,7 +41,7 @@ class Outgoing:
 
 
 def examine(path: Path, compression: str = "none") -> Outgoing:
-    """Read a file's header. `compression`, a key of `LOSSLESS`, is for what can be compressed; the rest stays as it is.
+    """Walk a file to its end. `compression`, a key of `LOSSLESS`, is for what can be compressed; the rest stays as it is.
 
     A peer that is sent a file cut off in its pixels waits for the rest and never answers.
 
@@ -58,18 +52,19 @@ def examine(path: Path, compression: str = "none") -> Outgoing:
         with path.open("rb") as file:
             meta = part10.read(file)
             offset = file.tell()
-        header = read_header(path)
+            identity = identify(file, meta.transfer_syntax_uid)
+        syntax = LOSSLESS[compression]
+        compressed = syntax if syntax and can_compress(read_header(path)) else None
     except OSError as error:
         raise InvalidObject(f"{path} cannot be read: {error.strerror or error}") from error
     except InvalidObject as error:
         raise InvalidObject(f"{path}: {error.reason}", sop_instance_uid=error.sop_instance_uid) from error
-    sop_class, instance, series = (text(header, key) for key in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"))
-    pixels = pixel_data(header)
-    if pixels is not None and not pixels.complete:
-        raise InvalidObject(f"{path} is cut off in Pixel Data (7FE0,0010)", sop_instance_uid=instance)
-    if not (sop_class and instance and series):
-        raise InvalidObject(
-            f"{path} lacks its SOP Class, SOP Instance or Series Instance UID", sop_instance_uid=instance
-        )
-    compressed = LOSSLESS[compression] if can_compress(header) else None
-    return Outgoing(path, sop_class, instance, series, UID(meta.transfer_syntax_uid), offset, compressed)
+    return Outgoing(
+        path,
+        identity.sop_class_uid,
+        identity.sop_instance_uid,
+        identity.series_instance_uid,
+        UID(meta.transfer_syntax_uid),
+        offset,
+        compressed,
+    )

@@ -70,12 +70,16 @@ def start_scp() -> Iterator[Callable[..., int]]:
     """Starts storage SCPs whose C-STORE handler is given, `start_scp(handler)`; returns the port."""
     with ExitStack() as stack:
 
+        def opened(event: evt.Event) -> None:
+            send_at_once(event)
+            stack.callback(event.assoc.dul.socket.socket.close)  # pynetdicom forgets it where it is aborted
+
         def start(on_store: Callable[[evt.Event], object], **settings: object) -> int:
             ae = AE(ae_title="SCP")
             for name, value in settings.items():
                 setattr(ae, name, value)
             ae.add_supported_context(CTImageStorage, ExplicitVRLittleEndian)
-            handlers = [(evt.EVT_C_STORE, on_store), (evt.EVT_CONN_OPEN, send_at_once)]
+            handlers = [(evt.EVT_C_STORE, on_store), (evt.EVT_CONN_OPEN, opened)]
             server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
             stack.callback(server.shutdown)
             return int(server.server_address[1])

@@ -1,0 +1,332 @@
+"""The requestor's state machine, PS3.8 section 9.2, against a peer that says whatever a test wants."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import MaximumLengthNotification
+from pynetdicom.presentation import build_context
+
+from node.dicom import commands
+from node.dicom.commands import Command, Element
+from node.dicom.upper_layer import Association, DataSet, Ended, Rejected, Request, Silent, open_association
+from node.errors import InvalidObject
+
+ECHO = "1.2.840.10008.1.1"
+RELEASE_RQ, RELEASE_RP = b"\5\0\0\0\0\4" + bytes(4), b"\6\0\0\0\0\4" + bytes(4)
+ABORT = b"\7\0\0\0\0\4" + bytes(4)
+PATIENCE_S = 5.0
+
+
+class Script:
+    """The peer's end of the connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.settimeout(PATIENCE_S)
+        self.connection = connection
+
+    def pdu(self) -> tuple[int, bytes]:
+        kind, length = struct.unpack(">BxL", self._read(6))
+        return kind, self._read(length)
+
+    def accept(self, max_pdu: int = 16384) -> None:
+        kind, body = self.pdu()
+        request = A_ASSOCIATE_RQ()
+        request.decode(struct.pack(">BxL", kind, len(body)) + body)
+        primitive = request.to_primitive()
+        results = []
+        for context in primitive.presentation_context_definition_list:
+            result = build_context(context.abstract_syntax, context.transfer_syntax[0])
+            result.context_id, result.result = context.context_id, 0
+            results.append(result)
+        primitive.presentation_context_definition_list = []
+        primitive.presentation_context_definition_results_list = results
+        primitive.result = 0
+        for item in primitive.user_information:
+            if isinstance(item, MaximumLengthNotification):
+                item.maximum_length_received = max_pdu
+        self.say(A_ASSOCIATE_AC(primitive).encode())
+
+    def message(self) -> tuple[bytes, bytes, list[int]]:
+        """Command and data set of the next message, and the lengths of its PDUs."""
+        command, data, lengths, wants_data = b"", b"", [], None
+        while True:
+            kind, body = self.pdu()
+            assert kind == 4
+            lengths.append(len(body))
+            while body:
+                length, _, control = struct.unpack(">LBB", body[:6])
+                value, body = body[6 : 4 + length], body[4 + length :]
+                if control & 1:
+                    command += value
+                else:
+                    data += value
+                if control == 3:
+                    wants_data = commands.decode(command)[Element.DATA_SET_TYPE] != b"\1\1"
+                if control & 2 and (control == 2 or not wants_data):
+                    return command, data, lengths
+
+    def say(self, data: bytes) -> None:
+        self.connection.sendall(data)
+
+    def gone(self) -> bytes:
+        """What still comes until the other end closes."""
+        rest = b""
+        try:
+            while got := self.connection.recv(65536):
+                rest += got
+        except ConnectionResetError:
+            pass
+        return rest
+
+    def _read(self, count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            got = self.connection.recv(count - len(data))
+            assert got, "the node closed the connection"
+            data += got
+        return data
+
+
+@pytest.fixture
+def play() -> Iterator[Callable[..., int]]:
+    """Runs scripts, one a connection; returns the port. What goes wrong in a script fails the test."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    threads, errors = [], []
+
+    def start(script: Callable[[Script], object]) -> int:
+        def run() -> None:
+            try:
+                connection, _ = listener.accept()
+                with connection:
+                    script(Script(connection))
+            except BaseException as error:  # noqa: BLE001
+                errors.append(error)
+
+        threads.append(threading.Thread(target=run))
+        threads[-1].start()
+        return int(listener.getsockname()[1])
+
+    yield start
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    listener.close()
+    assert errors == []
+
+
+def opened(port: int, timeout_s: float = 2.0):
+    return open_association("127.0.0.1", port, timeout_s, Request("SCP", "NODE", [build_context(ECHO)]))
+
+
+def data_value(context_id: int, control: int, value: bytes) -> bytes:
+    return struct.pack(">BxLLBB", 4, len(value) + 6, len(value) + 2, context_id, control) + value
+
+
+def response(**more: int) -> bytes:
+    fields = {Element.COMMAND_FIELD: 0x8030, Element.MESSAGE_ID_RESPONDED_TO: 1, Element.STATUS: 0}
+    return commands.encode({**fields, Element.DATA_SET_TYPE: commands.NO_DATA_SET, **more})
+
+
+@given(
+    st.dictionaries(st.sampled_from([0x0002, 0x1000, 0x0902]), st.text("0123456789.", max_size=64)),
+    st.integers(0, 65535),
+)
+def test_a_command_set_comes_back_as_it_was(texts, number):
+    encoded = commands.encode({**texts, Element.MESSAGE_ID: number})
+    assert len(encoded) % 2 == 0
+    assert int.from_bytes(encoded[8:12], "little") == len(encoded) - 12
+    message = commands.Message(1, commands.decode(encoded), b"")
+    assert message.number(Element.MESSAGE_ID) == number
+    assert {element: message.text(Element(element)) for element in texts} == texts
+
+
+@settings(max_examples=500)
+@given(st.binary(max_size=200))
+def test_a_command_set_of_any_bytes_is_read_or_refused(data):
+    with suppress(InvalidObject):
+        commands.decode(data)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.sampled_from(range(1, 8)), st.binary(max_size=300), st.booleans())
+def test_whatever_a_peer_says_is_read_or_ends_the_association(kind, body, stands):
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(struct.pack(">BxL", kind, len(body)) + body)
+        theirs.shutdown(socket.SHUT_WR)
+        association = Association(ours, PATIENCE_S)
+        with suppress(Ended, Rejected):
+            if stands:
+                association.receive()
+            else:
+                association.negotiate(Request("SCP", "NODE", [build_context(ECHO)]))
+
+
+@pytest.mark.parametrize("max_pdu", [4096, 16384, 131072, 1 << 20, 0])
+@pytest.mark.parametrize("size", [0, 2, 4084, 131052, 131054, 300_000])
+def test_a_data_set_arrives_in_pdus_no_larger_than_the_peer_takes(play, max_pdu, size):
+    data = bytes(range(256)) * (size // 256 + 1)
+    data, heard = data[:size], []
+
+    def script(peer: Script) -> None:
+        peer.accept(max_pdu)
+        heard.extend(peer.message())
+        peer.say(data_value(1, 3, response()))
+        peer.say(RELEASE_RP) if peer.pdu()[0] == 5 else None
+
+    association = opened(play(script))
+    command = commands.encode({Element.COMMAND_FIELD: 1, Element.DATA_SET_TYPE: commands.WITH_DATA_SET})
+    association.send(1, command, DataSet.of(data))
+    assert association.receive().number(Element.STATUS) == 0
+    association.release()
+    assert heard[:2] == [command, data]
+    assert max(heard[2]) <= (max_pdu or 131072)
+
+
+def test_a_response_in_many_pieces_is_put_together(play):
+    whole = response()
+    sent = b"".join(data_value(1, 1 if at < len(whole) - 1 else 3, whole[at : at + 1]) for at in range(len(whole)))
+
+    def script(peer: Script) -> None:
+        peer.accept()
+        for at in range(0, len(sent), 7):
+            peer.say(sent[at : at + 7])
+        assert peer.pdu()[0] == 5
+        peer.say(RELEASE_RP)
+
+    association = opened(play(script))
+    assert association.receive().number(Element.COMMAND_FIELD) == Command.C_ECHO | commands.RESPONSE
+    association.release()
+
+
+def test_two_releases_that_meet_are_both_answered(play):
+    """PS3.8 Sta7 -> Sta9 -> Sta11: the requestor answers first."""
+
+    def script(peer: Script) -> None:
+        peer.accept()
+        assert peer.pdu()[0] == 5
+        peer.say(RELEASE_RQ)
+        assert peer.pdu()[0] == 6
+        peer.say(RELEASE_RP)
+        assert peer.gone() == b""
+
+    opened(play(script)).release()
+
+
+def test_data_before_the_release_is_answered_is_let_pass(play):
+    def script(peer: Script) -> None:
+        peer.accept()
+        assert peer.pdu()[0] == 5
+        peer.say(data_value(1, 3, response()) + RELEASE_RP)
+        assert peer.gone() == b""
+
+    opened(play(script)).release()
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "answer"),
+    [
+        (ABORT, "aborted the association", b""),
+        (RELEASE_RQ, "released the association", RELEASE_RP),
+        (b"\x09\0\0\0\0\4" + bytes(4), "unknown type 0x09", b"\7\0\0\0\0\4\0\0\2\1"),
+        (b"\2\0\0\0\0\4" + bytes(4), "type 0x02, which has no place here", b"\7\0\0\0\0\4\0\0\2\2"),
+        (b"\4\0\xff\xff\xff\xff", "announced a PDU of 4294967295 bytes", b"\7\0\0\0\0\4\0\0\2\6"),
+        (b"\4\0\0\0\0\6\0\0\0\xff\1\3", "does not fit its PDU", b"\7\0\0\0\0\4\0\0\2\6"),
+        (data_value(1, 2, b"12"), "wrong order", b"\7\0\0\0\0\4\0\0\2\0"),
+        (data_value(1, 3, b"\0\0\0"), "cannot be read", b"\7\0\0\0\0\4\0\0\2\0"),
+        (data_value(1, 3, commands.encode({})), "without its Command Field", b"\7\0\0\0\0\4\0\0\2\0"),
+    ],
+)
+def test_what_is_no_message_ends_the_association(play, said, heard, answer):
+    rest = []
+
+    def script(peer: Script) -> None:
+        peer.accept()
+        peer.say(said)
+        rest.append(peer.gone())
+
+    with pytest.raises(Ended, match=heard):
+        opened(play(script)).receive()
+    while not rest:
+        time.sleep(0.01)
+    assert rest == [answer]
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (b"\3\0\0\0\0\4\0\1\1\7", Rejected),
+        (ABORT, Ended),
+        (RELEASE_RP, Ended),
+        (b"\2\0\0\0\0\x50" + bytes(68) + b"\x21\0\xff\xff" + bytes(8), Ended),
+        (b"", Ended),
+    ],
+)
+def test_an_association_that_is_not_accepted(play, said, error):
+    def script(peer: Script) -> None:
+        peer.pdu()
+        peer.say(said)
+
+    with pytest.raises(error):
+        opened(play(script))
+
+
+def test_silence_is_given_up_and_the_peer_is_told(play):
+    def script(peer: Script) -> None:
+        peer.accept()
+        assert peer.gone() == ABORT
+
+    started = time.monotonic()
+    with pytest.raises(Silent):
+        opened(play(script), 0.3).receive()
+    assert time.monotonic() - started < PATIENCE_S
+
+
+def test_a_byte_at_a_time_is_given_up(play):
+    """Each byte is a sign of life, and the answer never whole."""
+    ended = threading.Event()
+
+    def script(peer: Script) -> None:
+        peer.accept()
+        for byte in data_value(1, 3, response()):
+            if ended.wait(0.1):
+                return
+            peer.say(bytes([byte]))
+
+    with pytest.raises(Silent):
+        opened(play(script), 0.5).receive()
+    ended.set()
+
+
+def test_a_peer_that_takes_nothing_is_given_up(play):
+    ended = threading.Event()
+
+    def script(peer: Script) -> None:
+        peer.accept()
+        ended.wait(PATIENCE_S)
+
+    association = opened(play(script), 0.5)
+    command = commands.encode({Element.COMMAND_FIELD: 1, Element.DATA_SET_TYPE: commands.WITH_DATA_SET})
+    with pytest.raises(Silent):
+        association.send(1, command, DataSet.of(bytes(64 << 20)))
+    ended.set()
+
+
+def test_a_file_that_shrinks_while_it_is_sent_aborts_the_association(play, tmp_path):
+    def script(peer: Script) -> None:
+        peer.accept()
+        assert peer.gone().endswith(ABORT)
+
+    association, file = opened(play(script)), tmp_path / "short"
+    file.write_bytes(bytes(1000))
+    with file.open("rb", buffering=0) as open_file, pytest.raises(OSError, match="shorter"):
+        association.send(1, b"", DataSet(open_file, 2000))
