@@ -110,13 +110,13 @@ def _open(peer: Peer, request: Request) -> Association:
     except OSError as error:
         raise TransientError(f"{peer} cannot be reached: {error.strerror or error}") from error
     except Silent as error:
-        raise TransientError(f"{peer} gives no answer to the association request") from error
+        raise TransientError(f"{peer} {error} when an association is requested") from error
     except Rejected as error:
         raise _rejected(peer, error) from error
     except Ended as error:
         if isinstance(error.__cause__, ssl.SSLError):  # TLS 1.3: what it thinks of our certificate comes only now
             raise OperatorError(f"{peer} ends the TLS connection: {error.__cause__.reason}") from error
-        raise TransientError(f"{peer} {error} before it answered the association request") from error
+        raise TransientError(f"{peer} {error}; there is no association") from error
     if not association.accepted:
         association.abort()
         raise OperatorError(f"{peer} accepts none of the presentation contexts: let it accept what the node offers")

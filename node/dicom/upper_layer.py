@@ -100,20 +100,29 @@ def open_association(
     """Connect and negotiate.
 
     Raises:
-        OSError: there is no connection; ssl.SSLError: none that can be trusted.
+        OSError: there is no connection; ssl.SSLError: none that is trusted.
         Rejected, Ended, Silent: it is not accepted.
     """
     connection = socket.create_connection((host, port), timeout_s)
     try:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
-            connection = tls.wrap_socket(connection, server_hostname=host)
+            connection = _shake_hands(connection, host, tls)
         association = Association(connection, timeout_s)
         association.negotiate(request)
     except BaseException:
         connection.close()
         raise
     return association
+
+
+def _shake_hands(connection: socket.socket, host: str, tls: ssl.SSLContext) -> ssl.SSLSocket:
+    try:
+        return tls.wrap_socket(connection, server_hostname=host)
+    except TimeoutError as error:
+        raise Silent("has not answered the TLS handshake: does it speak TLS?") from error
+    except ConnectionError as error:
+        raise Ended("closed the connection in the TLS handshake: does it speak TLS?") from error
 
 
 class Association:
