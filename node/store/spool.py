@@ -81,7 +81,7 @@ class Incoming:
         """Of the data set alone."""
         return self._hash.hexdigest()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append a piece of the data set."""
         if self._file is None:
             return
@@ -116,7 +116,7 @@ class Incoming:
         self._close()
         self.path.unlink(missing_ok=True)
 
-    def _put(self, data: bytes) -> None:
+    def _put(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         try:
             while view and self._file is not None:

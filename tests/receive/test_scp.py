@@ -24,7 +24,7 @@ from node.config import Config, Peer, Receive
 from node.dicom import part10
 from node.errors import OperatorError
 from node.receive import Receiver
-from node.receive.scp import judge_association
+from node.receive.admission import Caller, judge_association
 from node.store.tables import AuditRecord, Instance, Quarantined, Series
 
 ECHOSCU, STORESCU = Path("/usr/bin/echoscu"), Path("/usr/bin/storescu")
@@ -164,13 +164,13 @@ def rejection(association) -> tuple[int, int, int] | None:
 )
 def test_the_allow_list(calling, called, address, others, numbers):
     peers = (Peer(ae_title="SCANNER", addresses=("10.1.0.0/16",)), Peer(addresses=("fe80::/10",)))
-    judged = judge_association(Receive(peers=peers, max_associations=2), calling, called, address, others)
+    judged = judge_association(Receive(peers=peers, max_associations=2), Caller(calling, called, address), others)
     assert (judged and (judged.result, judged.source, judged.diagnostic)) == numbers
 
 
 def test_a_called_ae_title_may_be_of_no_account():
     settings = Receive(check_called_ae_title=False)
-    assert judge_association(settings, "A", "WHATEVER", "127.0.0.1", 0) is None
+    assert judge_association(settings, Caller("A", "WHATEVER", "127.0.0.1"), 0) is None
 
 
 def test_the_same_bytes_again_are_a_success_that_stores_nothing(start_receiver, store, slice_path, database):

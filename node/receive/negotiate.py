@@ -1,0 +1,123 @@
+"""What an A-ASSOCIATE-RQ asks for, and the A-ASSOCIATE-AC that answers it; pynetdicom knows how both are encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydicom.uid import UID
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
+)
+from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
+
+from node.dicom.pdu import HEADER_BYTES, InvalidPDU, PDUType
+from node.dicom.pdu import encode as encode_pdu
+from node.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+
+APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 section A.2.1
+_MAX_CONTEXTS = 128
+_MAX_REQUEST_BYTES = 1 << 20  # 128 presentation contexts with every transfer syntax need a fifth of it
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """An accepted presentation context."""
+
+    abstract_syntax: str
+    transfer_syntax: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """An A-ASSOCIATE-RQ, read."""
+
+    calling_ae_title: str
+    called_ae_title: str
+    application_context: str
+    version_1: bool  # whether protocol version 1 is among those it speaks
+    max_pdu_bytes: int  # the longest P-DATA-TF it takes; 0 for any
+    primitive: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What comes of a request: the answer, and what may be sent after it."""
+
+    answer: bytes
+    contexts: Mapping[int, Context]
+    refused: Sequence[UID]  # abstract syntaxes of the contexts that were not accepted
+
+
+def read(body: bytes) -> Requested:
+    """Read what follows the header of an A-ASSOCIATE-RQ.
+
+    Raises:
+        InvalidPDU: it is none.
+    """
+    if len(body) > _MAX_REQUEST_BYTES:
+        raise InvalidPDU(f"an A-ASSOCIATE-RQ of {len(body)} bytes came, at most {_MAX_REQUEST_BYTES} are taken")
+    decoded = A_ASSOCIATE_RQ()
+    try:
+        decoded.decode(encode_pdu(PDUType.ASSOCIATE_RQ, body))
+        asked = decoded.to_primitive()
+        identifiers = [context.context_id for context in asked.presentation_context_definition_list]
+        made = Requested(
+            calling_ae_title=str(asked.calling_ae_title or "").strip(),
+            called_ae_title=str(asked.called_ae_title or "").strip(),
+            application_context=str(asked.application_context_name or ""),
+            version_1=bool(int.from_bytes(body[:2]) & 1),
+            max_pdu_bytes=int(asked.maximum_length_received or 0),
+            primitive=asked,
+        )
+    except Exception as error:  # whatever a peer sends, and whatever pynetdicom makes of it
+        raise InvalidPDU(f"an A-ASSOCIATE-RQ came that cannot be read: {error!r}"[:300]) from error
+    if len(set(identifiers)) < len(identifiers) or len(identifiers) > _MAX_CONTEXTS:
+        raise InvalidPDU("an A-ASSOCIATE-RQ came with two presentation contexts of one ID")
+    return made
+
+
+def agree(asked: Requested, supported: Sequence[PresentationContext], max_pdu_bytes: int) -> Agreed:
+    """Negotiate presentation contexts, and roles where they are asked for (PS3.7 section D.3.3.4)."""
+    roles: dict[UID, tuple[bool | None, bool | None]] = {
+        UID(item.sop_class_uid or ""): (bool(item.scu_role), bool(item.scp_role))
+        for item in asked.primitive.user_information
+        if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
+    }
+    offered = asked.primitive.presentation_context_definition_list
+    results, agreed_roles = negotiate_as_acceptor(offered, list(supported), roles)
+    answer = A_ASSOCIATE()
+    answer.application_context_name = UID(APPLICATION_CONTEXT)
+    answer.calling_ae_title = asked.primitive.calling_ae_title
+    answer.called_ae_title = asked.primitive.called_ae_title
+    answer.result, answer.result_source = 0x00, 0x01
+    answer.presentation_context_definition_results_list = results
+    answer.user_information = [*_about_us(max_pdu_bytes), *agreed_roles]
+    encoded = A_ASSOCIATE_AC()
+    encoded.from_primitive(answer)
+    return Agreed(
+        answer=encoded.encode(),
+        contexts={
+            int(result.context_id or 0): Context(str(result.abstract_syntax), str(result.transfer_syntax[0]))
+            for result in results
+            if result.result == 0x00
+        },
+        refused=[UID(result.abstract_syntax or "") for result in results if result.result != 0x00],
+    )
+
+
+def _about_us(max_pdu_bytes: int) -> list[Any]:
+    """User information, PS3.7 section D.3.3."""
+    length = MaximumLengthNotification()
+    length.maximum_length_received = max_pdu_bytes - HEADER_BYTES
+    class_uid = ImplementationClassUIDNotification()
+    class_uid.implementation_class_uid = UID(IMPLEMENTATION_CLASS_UID)
+    version = ImplementationVersionNameNotification()
+    version.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+    return [length, class_uid, version]
