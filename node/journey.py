@@ -39,8 +39,9 @@ _STOPPED_BY = frozenset({State.REFUSED, State.FAILED, State.WAITING, State.CANCE
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.RECEIVING: frozenset({State.COMPLETE, State.REFUSED, State.CANCELLED}),
     # A rule or a configuration that cannot be followed makes a series wait for a person before it has a job.
+    # Late instances that its rule ignores leave it done.
     State.COMPLETE: frozenset(
-        {State.QUEUED, State.PASSED, State.REFUSED, State.WAITING, State.RECEIVING, State.CANCELLED}
+        {State.QUEUED, State.PASSED, State.REFUSED, State.WAITING, State.DONE, State.RECEIVING, State.CANCELLED}
     ),
     # A late instance reopens a series that has come to rest; a person may retry it.
     State.PASSED: frozenset({State.RECEIVING, State.COMPLETE}),

@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -29,7 +30,8 @@ _APPLICATION = "harmonode"
 _VERSION = "1"
 _WORKFLOW = "job"
 _ALIVE = ["ENQUEUED", "DELAYED", "PENDING"]
-_MIDDLE_PRIORITY = 1 << 30  # DBOS: 1 goes first, 2**31 - 1 last
+_EPOCH_S = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
+POINT_S = 60  # what a point of priority is worth, in seconds of waiting
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -54,6 +56,16 @@ def workflow_id(job: Job) -> str:
     return f"{job.id}-{job.attempt}"
 
 
+def _turn(job: Job) -> int:
+    """The number that DBOS sorts by, 1 first: the second in which the job began to wait, moved ahead by its priority.
+
+    So of two jobs that come together the higher goes first, and a flood of high priority holds up a lower one for a
+    minute a point and no longer: what comes after that goes behind it. Another try keeps its place.
+    """
+    waits_since = job.starts_at or job.created_at
+    return min(max(int(waits_since.timestamp() - _EPOCH_S) - POINT_S * job.priority, 1), 2**31 - 1)
+
+
 class Queue:
     """The queue as those see it who put jobs in and look after them."""
 
@@ -62,15 +74,19 @@ class Queue:
         self._client = DBOSClient(system_database_url=database.url, application_name=_APPLICATION)
 
     def enqueue(self, session: Session, job: Job, delay_s: float = 0.0) -> None:
-        """Enqueue this attempt at a job in the caller's transaction, to start no earlier than `delay_s` from now."""
+        """Enqueue this attempt at a job in the caller's transaction, to start neither before `delay_s` from now nor
+        before its `starts_at`.
+        """
         session.flush()  # a new job has its defaults only then
         options = EnqueueOptions(
             workflow_name=_WORKFLOW,
             queue_name=NAME,
             workflow_id=workflow_id(job),
             app_version=_VERSION,
-            priority=min(max(_MIDDLE_PRIORITY - job.priority, 1), 2**31 - 1),
+            priority=_turn(job),
         )
+        if job.starts_at is not None:
+            delay_s = max(delay_s, (job.starts_at - datetime.now(UTC)).total_seconds())
         if delay_s > 0:
             options["delay_seconds"] = delay_s
         self._client.enqueue_in_transaction(session, options, job.id, job.attempt)

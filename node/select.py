@@ -20,7 +20,9 @@ from node.errors import ErrorKind, OperatorError, RuleError
 from node.journey import State
 from node.rules.load import loaded, stored
 from node.rules.match import InForce, decide
+from node.rules.when import opens_later, waiting
 from node.series import SeriesFacts
+from node.store.jobs import delivered
 from node.store.session import Database
 from node.store.tables import DerivedInstance, Instance, Job, Series
 
@@ -89,7 +91,7 @@ def _decide(session: Session, config: Config, queue: Enqueues, series: Series) -
         return
     earlier = _earlier(session, series)
     if earlier is not None and not facts.never:
-        _queue(session, config, queue, series, _next_round(earlier), _late(earlier))
+        _take_late(session, config, queue, series, earlier)
         return
     rules = [] if facts.never else _enabled(session)
     decision = decide(rules, facts)
@@ -124,6 +126,32 @@ def _earlier(session: Session, series: Series) -> Job | None:
     )
 
 
+def _take_late(session: Session, config: Config, queue: Enqueues, series: Series, earlier: Job) -> None:
+    """What the rule of the earlier round, in the version of then, says of late instances."""
+    late = session.scalar(
+        sa.select(sa.func.count()).where(Instance.series_id == series.id, Instance.round.is_(None))
+    )  # fmt: skip
+    if not late or earlier.late == "harmonize":
+        _queue(session, config, queue, series, _next_round(earlier), _late(earlier))
+        return
+    uid, rule = series.series_instance_uid, f"rule {earlier.rule_name} (version {earlier.rule_version})"
+    count = "1 late instance" if late == 1 else f"{late} late instances"
+    detail = {"late": late, "policy": earlier.late, "round": earlier.round, "rule": earlier.rule_name}
+    if earlier.late == "wait":
+        said = (
+            f"{count} came after the derived series {earlier.derived_series_uid} was made, and {rule} leaves it to a "
+            f"person: `harmonode series retry {uid}` adds to it what is late, `harmonode series cancel {uid}` leaves it"
+        )
+        move(session, series, State.WAITING, Event.DECISION, said, kind=ErrorKind.OPERATOR, detail=detail)
+        return
+    said = f"{count} left out of the derived series {earlier.derived_series_uid}, as {rule} says; nothing is deleted"
+    if delivered(session, earlier):
+        move(session, series, State.DONE, Event.DECISION, said, detail=detail)
+    else:
+        said += f". Round {earlier.round} is not delivered: `harmonode series retry {uid}` takes it up"
+        move(session, series, State.WAITING, Event.DECISION, said, kind=ErrorKind.OPERATOR, detail=detail)
+
+
 def _first_round(chosen: InForce, config: Config) -> Job:
     rule = chosen.rule
     return Job(
@@ -133,6 +161,8 @@ def _first_round(chosen: InForce, config: Config) -> Job:
         parameters=rule.parameters,
         destinations=list(rule.destinations) or [destination.name for destination in config.destinations],
         priority=rule.priority,
+        window=rule.when.model_dump(mode="json") if rule.when else None,
+        late=rule.late,
     )
 
 
@@ -145,6 +175,8 @@ def _next_round(earlier: Job) -> Job:
         parameters=earlier.parameters,
         destinations=earlier.destinations,
         priority=earlier.priority,
+        window=earlier.window,
+        late=earlier.late,
         measurement=earlier.measurement,
         method=earlier.method,
     )
@@ -167,6 +199,9 @@ def _queue(  # noqa: PLR0917
     _possible(job, [destination.name for destination in config.destinations], plugin.available())
     last = session.scalar(sa.select(sa.func.max(Job.round)).where(Job.series_id == series.id)) or 0
     job.id, job.series_id, job.round, job.created_at = uuid4().hex, series.id, last + 1, datetime.now(UTC)
+    job.starts_at = opens_later(job.window, job.created_at)
+    if job.starts_at is not None:
+        reason = f"{waiting(job.window, job.starts_at, series.series_instance_uid)}. {reason}"
     session.add(job)
     session.execute(
         sa.update(Instance).where(Instance.series_id == series.id, Instance.round.is_(None)).values(round=job.round)
@@ -179,6 +214,7 @@ def _queue(  # noqa: PLR0917
         "plugin": job.plugin,
         "parameters": job.parameters,
         "destinations": job.destinations,
+        "starts_at": job.starts_at.isoformat() if job.starts_at else None,
         "explanation": series.explanation,
     }
     move(session, series, State.QUEUED, Event.DECISION, reason, detail=detail)

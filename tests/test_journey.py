@@ -56,6 +56,10 @@ def test_a_series_may_wait_for_a_person_before_it_has_a_job_and_then_meets_the_r
     assert may_move(State.WAITING, State.RECEIVING)
 
 
+def test_a_series_whose_late_instances_are_ignored_is_done_again():
+    assert may_move(State.COMPLETE, State.DONE)
+
+
 @pytest.mark.parametrize("state", sorted(ACTIVE - {State.CONFIRMING}))
 def test_nothing_is_done_before_it_is_confirmed(state: State):
     assert not may_move(state, State.DONE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from node.rules import load
 from node.rules.explain import Decision
 from node.series import SeriesFacts, TagValues
 from node.store.session import Database
-from node.store.tables import AuditRecord, DerivedInstance, Instance, Job, Series
+from node.store.tables import AuditRecord, Delivery, DerivedInstance, Instance, Job, Series
+from node.workflow import retry
 
 CT = {"tag": "Modality", "equals": "CT"}
 THIN = {"tag": "SliceThickness", "between": [None, 5]}
@@ -355,6 +356,87 @@ def test_facts_that_are_older_than_the_instances_are_not_decided_on(node: Node, 
     select.sweep(config, node.database, queue)
     assert (node.one().state, queue.jobs) == (State.RECEIVING, [])
     assert node.one().reason.startswith("1 more instances came")
+
+
+class TestLatePolicy:
+    """What the rule says of late instances, in the version that selected the series."""
+
+    @pytest.fixture
+    def late(self, node: Node, config: Config, queue: FakeQueue):
+        """A series that was derived and, where told so, delivered; one more instance came, and it is complete again."""
+
+        def make(policy: str, *, delivered: bool = True) -> None:
+            node.rule("first", late=policy, destinations=["pacs"])
+            series_id = node.series()
+            select.sweep(config, node.database, queue)
+            node.rule("first", late="harmonize", destinations=["pacs"], description="another version")
+            with node.database.write() as session:
+                series = session.get_one(Series, series_id)
+                (job,) = series.jobs
+                job.derived_series_uid, job.finished_at = "1.2.3.5", NOW
+                first = series.instances[0]
+                session.add(
+                    DerivedInstance(
+                        job_id=job.id, source_instance_id=first.id, sop_instance_uid="9", path="x", sha256="0"
+                    )
+                )
+                session.add(Delivery(job_id=job.id, destination="pacs", confirmed_at=NOW if delivered else None))
+                series.state, series.facts = str(State.COMPLETE), replace(FACTS, number_of_slices=4).to_json()
+                node.instance(session, series, "1.2.3.99")
+            select.sweep(config, node.database, queue)
+
+        return make
+
+    def test_ignored_they_leave_the_series_done_and_the_trail_says_so(self, node: Node, queue: FakeQueue, late):
+        late("ignore")
+        assert (node.one().state, len(queue.jobs), node.one().error_kind) == (State.DONE, 1, None)
+        assert node.said().message == (
+            "1 late instance left out of the derived series 1.2.3.5, as rule first (version 1) says; nothing is deleted"
+        )
+        assert node.said().detail["policy"] == "ignore"
+        assert [instance.round for instance in node.all(Instance)] == [1, 1, 1, None]
+
+    def test_ignored_they_do_not_make_done_what_is_not_delivered(self, node: Node, late):
+        late("ignore", delivered=False)
+        assert (node.one().state, node.one().error_kind) == (State.WAITING, "operator")
+        assert "Round 1 is not delivered: `harmonode series retry 1.2.3` takes it up" in node.one().reason
+
+    def test_left_to_a_person_they_wait_until_one_says_yes(self, node: Node, config: Config, queue: FakeQueue, late):
+        late("wait")
+        assert (node.one().state, node.one().error_kind, len(queue.jobs)) == (State.WAITING, "operator", 1)
+        assert "`harmonode series retry 1.2.3` adds to it what is late" in node.one().reason
+        with node.database.write() as session:
+            retry(session, queue, session.get_one(Series, node.one().id), "user:ann")
+        assert select.sweep(config, node.database, queue) == 1
+        assert (node.one().state, len(queue.jobs)) == (State.QUEUED, 2)
+        assert [instance.round for instance in node.all(Instance)] == [1, 1, 1, 2]
+
+
+class TestHours:
+    """A rule that starts jobs in some hours only."""
+
+    def hours(self, begin: int, end: int) -> dict[str, Any]:
+        now = datetime.now(UTC)
+        clock = [f"{now + timedelta(hours=after):%H:%M}" for after in (begin, end)]
+        return {"zone": "UTC", "windows": [{"hours": "-".join(clock)}]}
+
+    def test_a_job_waits_for_them_and_says_until_when(self, node: Node, config: Config, queue: FakeQueue):
+        node.rule(when=self.hours(2, 5))
+        node.series()
+        select.sweep(config, node.database, queue)
+        series, (job,) = node.one(), node.all(Job)
+        assert (series.state, queue.jobs) == (State.QUEUED, [job.id])
+        assert timedelta(hours=1) < job.starts_at - datetime.now(UTC) <= timedelta(hours=2)
+        assert series.reason.startswith(f"waits until {job.starts_at:%a %Y-%m-%d %H:%M} UTC, for its rule starts jobs ")
+        assert "`harmonode series start-now 1.2.3` starts it at once. rule any (version 1) selects it" in series.reason
+        assert node.said().detail["starts_at"] == job.starts_at.isoformat()
+
+    def test_within_them_it_does_not(self, node: Node, config: Config, queue: FakeQueue):
+        node.rule(when=self.hours(-2, 2))
+        node.series()
+        select.sweep(config, node.database, queue)
+        assert node.all(Job)[0].starts_at is None
+        assert node.one().reason.startswith("rule any (version 1) selects it")
 
 
 class TestOperator:

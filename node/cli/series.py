@@ -14,8 +14,8 @@ from node.cli.context import JSON, actor, database, out, print_json, uid_column
 from node.errors import PermanentError
 from node.journey import ACTIVE, State
 from node.queue import Queue
-from node.store.tables import AuditRecord, Delivery, Job, Series
-from node.workflow import cancel, retry
+from node.store.tables import AuditRecord, Delivery, Job, Rule, Series
+from node.workflow import cancel, retry, start_now
 
 series_app = typer.Typer(no_args_is_help=True, help="The series on their journey through the node.")
 
@@ -90,8 +90,11 @@ def show_command(ctx: typer.Context, uid: UID, as_json: JSON = False) -> None:
         out.print(f"[bold]files[/]: left the disk at {shown['removed_at'][:19].replace('T', ' ')} (UTC)")
     for job in shown["jobs"]:
         out.print(
-            f"[bold]job {job['round']}[/]: plugin {job['plugin']}, attempt {job['attempt']}, derived series {job['derived_series_uid'] or '-'}"
+            f"[bold]job {job['round']}[/]: by rule {job['rule']}{job['rule_since']}, plugin {job['plugin']}, priority "
+            f"{job['priority']}, attempt {job['attempt']}, derived series {job['derived_series_uid'] or '-'}"
         )
+        if job["starts_at"]:
+            out.print(f"  not before {job['starts_at'][:16].replace('T', ' ')} UTC")
         for delivery in job["deliveries"]:
             out.print(
                 f"  {delivery['destination']}: sent {delivery['sent_count']}, confirmed {delivery['confirmed_count']}"
@@ -112,6 +115,20 @@ def retry_command(ctx: typer.Context, uid: UID) -> None:
                 series = find(session, uid)
                 retry(session, queue, series, actor())
             out.print(f"Series {series.series_instance_uid} is {series.state}: {escape(series.reason or '')}")
+        finally:
+            queue.close()
+
+
+@series_app.command("start-now", epilog="Example: harmonode series start-now 1.3.6.1.4.1.14519.5.2.1.6655.2359.3")
+def start_now_command(ctx: typer.Context, uid: UID) -> None:
+    """Start a queued series as soon as a worker is free: before all others, and outside the hours of its rule."""
+    with database(ctx) as opened:
+        queue = Queue(opened)
+        try:
+            with opened.write() as session:
+                series = find(session, uid)
+                start_now(session, queue, series, actor())
+            out.print(f"Series {series.series_instance_uid} starts as soon as a worker is free.")
         finally:
             queue.close()
 
@@ -174,12 +191,24 @@ def summary(session: Session, series: Series) -> dict[str, Any]:
     }
 
 
+def _rule_since(session: Session, job: Job) -> str:
+    """What became of the rule since it selected the job, which keeps to the version of then."""
+    newest = session.scalar(sa.select(Rule).where(Rule.name == job.rule_name).order_by(Rule.version.desc()).limit(1))
+    if newest is None or newest.version == job.rule_version:
+        return ""
+    return " (removed since)" if newest.removed else f" (version {newest.version} is in force since)"
+
+
 def _job(session: Session, job: Job) -> dict[str, Any]:
     deliveries = session.scalars(sa.select(Delivery).where(Delivery.job_id == job.id)).all()
     return {
         "id": job.id,
         "round": job.round,
         "rule": f"{job.rule_name} version {job.rule_version}",
+        "rule_since": _rule_since(session, job),
+        "priority": job.priority,
+        "starts_at": job.starts_at.isoformat() if job.starts_at else None,
+        "late": job.late,
         "plugin": job.plugin,
         "parameters": job.parameters,
         "attempt": job.attempt,

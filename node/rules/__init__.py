@@ -3,6 +3,7 @@
 One module a concern, each above those it needs:
 
     model      the shape of a rule, as pydantic types
+    when       off-peak windows: when the jobs of a rule may start
     subjects   what a clause can speak of: DICOM attributes and derived facts
     explain    what the rules said of a series: every clause with what was found, as text and as JSON
     match      a rule and the facts of a series -> an explanation

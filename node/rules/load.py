@@ -19,6 +19,7 @@ from node.errors import ConfigError, RuleError
 from node.rules import check, reach
 from node.rules.match import InForce
 from node.rules.model import KINDS, Clause, Rule
+from node.rules.when import When, Window
 from node.store import tables
 
 SHIPPED = Path(__file__).with_name("shipped.yaml")
@@ -316,10 +317,20 @@ def _no_part(part: Any) -> str:
     return f"nothing here says what to test{''.join(hints)}; expected one of {tests}"
 
 
+_OF_A_CLAUSE = [*KINDS, *Clause.model_fields]
+_KNOWN = (
+    ("plugin", [*Rule.model_fields]),
+    ("zone", [*When.model_fields]),
+    ("hours", [*Window.model_fields]),
+    ("days", [*Window.model_fields]),
+)
+"""What tells a part of a rule that is no part of its match tree, and what may stand in it."""
+
+
 def _unexpected(key: str, part: Any) -> str:
     if key in KINDS and isinstance(part, Mapping):
         return f"a part of the tree has one test, and this one has {' and '.join(one for one in part if one in KINDS)}"
-    known = [*KINDS, *Clause.model_fields] if isinstance(part, Mapping) and "plugin" not in part else Rule.model_fields
+    known = next((fields for mark, fields in _KNOWN if isinstance(part, Mapping) and mark in part), _OF_A_CLAUSE)
     return f"unknown key{_did_you_mean(key, known)}"
 
 

@@ -16,6 +16,8 @@
     plugin: ct_harmonizer
     parameters: {}
     destinations: [pacs]                           # none named: every destination of the configuration
+    when: {zone: Europe/Berlin, windows: [{hours: "20:00-06:00"}]}    # off-peak hours (rules/when.py); else at any time
+    late: harmonize                                # or wait, or ignore: see below
     enabled: true
 
 What a clause means:
@@ -32,15 +34,24 @@ What a clause means:
 - `not` turns an answer round, and knows two answers only: a clause that is false because the attribute is missing, or
   because one instance differs, makes `not` true. The explanation says so. Add `{tag: ..., present: true}` to demand
   the attribute as well.
+
+The priority also says whose jobs go first: each point is worth a minute of waiting (node/queue.py), so that a job of a
+low priority is overtaken by later ones, but not for ever.
+
+`late` says what becomes of instances that come after the derived series was made. `harmonize`: they are filtered by the
+same measurement and added to the same derived series. `wait`: a person decides. `ignore`: they are kept, and the audit
+trail says that they are left out.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, PlainValidator, StrictBool, StrictInt, StrictStr, Tag
+
+from node.rules.when import When
 
 
 def _number(value: Any) -> int | float:
@@ -142,16 +153,22 @@ Match = Annotated[
 """A part of the match tree; the key that it has tells which."""
 
 
+Late = Literal["harmonize", "wait", "ignore"]
+"""What becomes of instances that come after the derived series was made."""
+
+
 class Rule(_Part):
     """One rule. Made by `load.parse_rule`, which also checks what types alone cannot."""
 
     name: StrictStr = Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     description: StrictStr = ""
-    priority: StrictInt = 0  # higher is asked first, and its jobs go first
+    priority: StrictInt = Field(0, ge=-1000, le=1000)  # higher is asked first, and its jobs go first
     match: Match
     plugin: StrictStr
     parameters: dict[str, Any] = Field(default_factory=dict)  # the plugin's own
     destinations: tuple[StrictStr, ...] = ()  # names in the configuration; none named: all that are configured
+    when: When | None = None  # when its jobs may start; None: at any time
+    late: Late = "harmonize"
     enabled: StrictBool = True
 
     def document(self) -> dict[str, Any]:

@@ -105,6 +105,9 @@ class Job(Base):
     parameters: Mapped[dict[str, Any]]
     destinations: Mapped[list[Any]]  # names of destinations in the configuration
     priority: Mapped[int] = mapped_column(default=0)  # higher goes first
+    window: Mapped[dict[str, Any] | None]  # the rule's `when`, rules.when.When as JSON; None: it may start at any time
+    starts_at: Mapped[datetime | None]  # not before; None: as soon as a worker is free
+    late: Mapped[str] = mapped_column(String(16), default="harmonize")  # what becomes of instances that come after it
     attempt: Mapped[int] = mapped_column(default=0)  # counts starts by a worker or a person; part of the workflow id
     tries: Mapped[int] = mapped_column(default=0)  # failed tries of the step it stands at
     takeovers: Mapped[int] = mapped_column(default=0)  # workers lost with it since a person last started it

@@ -1,4 +1,4 @@
-"""What a person may ask of a series: try again, stop."""
+"""What a person may ask of a series: try again, start now, stop."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from node.audit import Event, move
+from node.audit import Event, move, record
 from node.errors import PermanentError
 from node.journey import State
 from node.queue import Queue
+from node.store.jobs import delivered
 from node.store.tables import Delivery, Instance, Job, Series
 
+MOST_URGENT = 1000  # the greatest priority that a rule may have
 _RETRIED = frozenset({State.WAITING, State.FAILED, State.REFUSED, State.PASSED, State.CANCELLED})
 
 
@@ -35,8 +37,10 @@ def retry(session: Session, queue: Queue, series: Series, actor: str) -> None:
             "(retention): send the whole series again"
         )
     job = session.scalar(sa.select(Job).where(Job.series_id == series.id).order_by(Job.round.desc()).limit(1))
-    if here is State.PASSED or job is None or _delivered(session, job):
+    if here is State.PASSED or job is None or delivered(session, job):
         known = series.facts is not None and not series.facts.get("malformed")
+        if job is not None and job.late == "wait":
+            job.late = "harmonize"  # this person's decision, for what is late by now and for what may follow it
         there = State.COMPLETE if known else State.RECEIVING
         said = "meets the rules again" if known else "is looked at again"
         move(session, series, there, Event.RETRY, f"{actor} asked for another try: the series {said}", actor=actor)
@@ -52,6 +56,26 @@ def retry(session: Session, queue: Queue, series: Series, actor: str) -> None:
         delivery.sent_at, delivery.sends = None, 0
     move(
         session, series, State.QUEUED, Event.RETRY, f"{actor} asked for another try", actor=actor,
+        detail={"job": job.id, "attempt": job.attempt},
+    )  # fmt: skip
+    queue.enqueue(session, job)
+
+
+def start_now(session: Session, queue: Queue, series: Series, actor: str) -> None:
+    """Let a queued series start as soon as a worker is free, before all others and outside the hours of its rule.
+
+    Raises:
+        PermanentError: the series is not queued.
+    """
+    if series.state != State.QUEUED:
+        raise PermanentError(f"series {series.series_instance_uid} is {series.state}: only a queued one can be started")
+    job = session.scalars(sa.select(Job).where(Job.series_id == series.id).order_by(Job.round.desc()).limit(1)).one()
+    job.attempt += 1  # the attempt that waits in the queue is dropped by the worker that takes it
+    job.window = job.starts_at = None
+    job.priority = MOST_URGENT
+    series.reason = f"{actor} asked for it to start now; it waits for a free worker"
+    record(
+        session, Event.DECISION, series.reason, actor=actor, series=series,
         detail={"job": job.id, "attempt": job.attempt},
     )  # fmt: skip
     queue.enqueue(session, job)
@@ -74,15 +98,3 @@ def cancel(session: Session, series: Series, actor: str) -> Job | None:
     if job is not None:
         job.finished_at = datetime.now(UTC)
     return job
-
-
-def _delivered(session: Session, job: Job) -> bool:
-    """Whether the job reached its end, so that what stands still is a later opening of the series."""
-    if job.derived_series_uid is None or job.finished_at is None:
-        return False
-    confirmed = set(
-        session.scalars(
-            sa.select(Delivery.destination).where(Delivery.job_id == job.id, Delivery.confirmed_at.is_not(None))
-        )
-    )
-    return confirmed >= set(job.destinations)

@@ -19,6 +19,7 @@ from node.dicom.codecs import CodecMissing
 from node.errors import ErrorKind, HarmonodeError, InvalidObject, SeriesRefused
 from node.journey import ACTIVE, WORKING, State
 from node.queue import step
+from node.rules.when import opens_later, waiting
 from node.store.tables import Job, Series
 from node.workflow.compute import check, harmonize, measure
 from node.workflow.deliver import confirm, send
@@ -94,6 +95,9 @@ def _begin(work: Work) -> bool:
         held = Hold(session, job, session.get_one(Series, job.series_id), me)
         if State(held.series.state) not in ACTIVE:
             return False
+        if State(held.series.state) is State.QUEUED and (later := opens_later(job.window, datetime.now(UTC))):
+            _put_back(work, held, later)
+            return False
         if job.executor_id is not None and not _take_over(held):
             return False
         job.executor_id = me
@@ -105,6 +109,16 @@ def _begin(work: Work) -> bool:
                 session, held.series, first, Event.START, f"{me} takes the job: {first}", actor=me, detail=detail
             )
     return True
+
+
+def _put_back(work: Work, held: Hold, opens_at: datetime) -> None:
+    """The hours of the rule ended before a worker was free: the job waits for the next ones."""
+    job = held.job
+    job.starts_at, job.executor_id = opens_at, None
+    job.attempt += 1
+    held.series.reason = waiting(job.window, opens_at, held.series.series_instance_uid)
+    held.record(Event.DECISION, held.series.reason, {"job": job.id, "starts_at": opens_at.isoformat()})
+    work.context.queue.enqueue(held.session, job)
 
 
 def _take_over(held: Hold) -> bool:

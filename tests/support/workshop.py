@@ -247,7 +247,7 @@ class Workshop:
         """What the select stage does."""
         row = Job(
             id=uuid4().hex, series_id=series.id, round=in_round, rule_name="r", rule_version=1, plugin="double",
-            parameters=parameters, destinations=destinations, created_at=datetime.now(UTC), **job,
+            parameters=parameters, destinations=destinations, **{"created_at": datetime.now(UTC), **job},
         )  # fmt: skip
         session.add(row)
         audit.move(session, series, State.QUEUED, audit.Event.DECISION, "a rule selects it")

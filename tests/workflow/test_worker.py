@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from workshop import WHOLE, Workshop, worker
 
 from node.audit import Event
-from node.errors import ConfigError
+from node.errors import ConfigError, PermanentError
 from node.journey import State
 from node.store import leases
 from node.store.tables import Job, Series
-from node.workflow import retry
+from node.workflow import retry, start_now
 
 
 def test_a_higher_priority_goes_first(workshop: Workshop):
@@ -22,6 +22,50 @@ def test_a_higher_priority_goes_first(workshop: Workshop):
     with worker(workshop):
         workshop.wait(last)
         assert workshop.job(first).finished_at < workshop.job(last).started_at
+
+
+def test_a_flood_of_high_priority_does_not_starve_what_waited_longer(workshop: Workshop):
+    """Five points of priority are worth five minutes of waiting, and no more."""
+    ten_minutes_ago = datetime.now(UTC) - timedelta(minutes=10)
+    flood = [workshop.series(1, priority=5) for _ in range(3)]
+    low = workshop.series(1, priority=0, created_at=ten_minutes_ago)
+    with worker(workshop):
+        for row in flood:
+            workshop.wait(row)
+        assert workshop.job(low).finished_at < min(workshop.job(row).started_at for row in flood)
+
+
+def hours(begin: timedelta, end: timedelta) -> dict:
+    """The window of a rule that opens and closes so long from now."""
+    now = datetime.now(UTC)
+    return {"zone": "UTC", "windows": [{"hours": f"{now + begin:%H:%M}-{now + end:%H:%M}"}]}
+
+
+def test_a_job_whose_hours_ended_before_a_worker_was_free_waits_for_the_next_ones(workshop: Workshop):
+    row = workshop.series(1, window=hours(timedelta(hours=2), timedelta(hours=4)))
+    with worker(workshop):
+        deadline = time.monotonic() + 25
+        while workshop.job(row).attempt == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        job, series = workshop.job(row), workshop.wait(row, State.QUEUED)
+        assert series.reason.startswith("waits until ")
+        assert "`harmonode series start-now " in series.reason
+        assert timedelta(hours=1) < job.starts_at - datetime.now(UTC) <= timedelta(hours=2)
+        assert workshop.records(row, Event.DECISION)[-1].message == series.reason
+        with workshop.database.write() as session:
+            start_now(session, workshop.queue, session.get_one(Series, row), "user:ann")
+        assert workshop.wait(row, State.DONE).state == "done"
+    assert workshop.moves(row) == WHOLE
+    assert workshop.records(row, Event.DECISION)[-1].actor == "user:ann"
+    with pytest.raises(PermanentError, match="is done: only a queued one"), workshop.database.write() as session:
+        start_now(session, workshop.queue, session.get_one(Series, row), "ann")
+
+
+def test_a_job_within_its_hours_starts(workshop: Workshop):
+    row = workshop.series(1, window=hours(timedelta(hours=-2), timedelta(hours=2)))
+    with worker(workshop):
+        assert workshop.wait(row).state == "done"
 
 
 def test_a_job_that_costs_three_workers_is_stopped(workshop: Workshop):
