@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from http import HTTPStatus
 from pathlib import Path
 
+import sqlalchemy as sa
+import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from node.errors import ErrorKind, HarmonodeError
-from node.web import login
+from node.web import events, login, now, series
 from node.web.auth import Forbidden, Gate, NotAuthenticated, Throttled
+from node.web.events import Pulse
 from node.web.headers import SecurityHeaders
 from node.web.pages import render, wants_html
 from node.web.site import Site
+
+_log = structlog.get_logger(__name__)
 
 HERE = Path(__file__).parent
 
@@ -27,17 +33,19 @@ def create_app(site: Site, routers: Iterable[APIRouter] = ()) -> FastAPI:
     """The web interface of a node. Each router guards its own routes with `node.web.require`."""
     # Its generated documentation would load scripts from elsewhere.
     app = FastAPI(title="harmonode", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.site, app.state.gate = site, Gate(site)
+    app.state.site, app.state.gate, app.state.pulse = site, Gate(site), Pulse(site.database)
+    app.state.closing = threading.Event()
     app.add_middleware(SecurityHeaders)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    app.include_router(login.router)
-    for router in routers:
+    for router in (login.router, events.router, now.router, series.router, *routers):
         app.include_router(router)
     app.add_exception_handler(NotAuthenticated, _log_in)
     app.add_exception_handler(Throttled, _throttled)
     app.add_exception_handler(Forbidden, _forbidden)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(HarmonodeError, _failed)
+    app.add_exception_handler(sa.exc.SQLAlchemyError, _no_database)
+    app.add_exception_handler(Exception, _broken)
     return app
 
 
@@ -69,6 +77,16 @@ def _http(request: Request, error: Exception) -> Response:
 def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HarmonodeError)
     return _told(request, _STATUS.get(error.kind, HTTPStatus.CONFLICT), str(error))
+
+
+def _no_database(request: Request, error: Exception) -> Response:
+    _log.warning("the database cannot be used", path=request.url.path, error=str(getattr(error, "orig", None) or error))
+    what = "The database cannot be used now. What arrives is received all the same; the log of the node says more."
+    return _told(request, HTTPStatus.SERVICE_UNAVAILABLE, what)
+
+
+def _broken(request: Request, _error: Exception) -> Response:  # where it came from, the server logs
+    return _told(request, HTTPStatus.INTERNAL_SERVER_ERROR, "The page has a fault; the log of the node says which.")
 
 
 def _told(request: Request, status: HTTPStatus, what: str) -> Response:

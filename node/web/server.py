@@ -30,6 +30,7 @@ class Server:
         self._settings = settings
         self._tls = server_context(settings.tls) if settings.tls else None
         self._socket = _bound(settings)
+        self._app: FastAPI | None = None
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -65,14 +66,15 @@ class Server:
             timeout_graceful_shutdown=_LEAVE_S,
             **options,
         )
-        self._server = uvicorn.Server(config)
+        self._app, self._server = app, uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._thread.start()
         _log.info("web interface opened", url=self.url)
 
     def stop(self) -> None:
         """Let requests in hand end, and close the port."""
-        if self._server is not None and self._thread is not None:
+        if self._server is not None and self._thread is not None and self._app is not None:
+            self._app.state.closing.set()  # pages that listen for events would else be waited for
             self._server.should_exit = True
             self._thread.join(_LEAVE_S + 2)
         self._socket.close()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from node.config import Config
@@ -24,6 +25,7 @@ class Site:
     database: Database
     queue: Queue
     key: bytes  # signs cookies; who reads it can be anybody
+    probes: Mapping[str, Callable[[], str]] = field(default_factory=dict)  # part of the node -> "", or what is wrong
 
     @property
     def cookie(self) -> str:

@@ -15,7 +15,7 @@ from node.store.jobs import delivered
 from node.store.tables import Delivery, Instance, Job, Series
 
 MOST_URGENT = 1000  # the greatest priority that a rule may have
-_RETRIED = frozenset({State.WAITING, State.FAILED, State.REFUSED, State.PASSED, State.CANCELLED})
+RETRIED = frozenset({State.WAITING, State.FAILED, State.REFUSED, State.PASSED, State.CANCELLED})
 
 
 def retry(session: Session, queue: Queue, series: Series, actor: str) -> None:
@@ -28,7 +28,7 @@ def retry(session: Session, queue: Queue, series: Series, actor: str) -> None:
         PermanentError: the series does not stand still, or is done, or some of its files left the disk.
     """
     here = State(series.state)
-    if here not in _RETRIED:
+    if here not in RETRIED:
         raise PermanentError(f"series {series.series_instance_uid} is {here}: there is nothing to retry")
     removed = sa.select(sa.func.count()).where(Instance.series_id == series.id, Instance.removed_at.is_not(None))
     if gone := session.scalar(removed):
