@@ -217,6 +217,35 @@ class FolderDestination(Section):
     compression: Compression = "none"
 
 
+class AuditServer(Section):
+    """An audit repository, reached by syslog (PS3.15 sections A.6 and A.7)."""
+
+    name: Name
+    host: str = Field(min_length=1)
+    port: Port = 6514
+    transport: Literal["tls", "udp"] = "tls"
+    tls: ClientTLS = ClientTLS()
+    timeout_s: Seconds = 30
+    confirm: Literal["close-notify", "none"] = "close-notify"
+
+
+class Audit(Section):
+    """Audit messages to repositories, PS3.15 section A.5 and IHE ATNA."""
+
+    source_id: str = Field("", max_length=255)  # empty: the name of this machine
+    enterprise_site_id: str = Field("", max_length=255)
+    patient: Literal["none", "id", "id-and-name"] = "id"
+    servers: tuple[AuditServer, ...] = ()
+
+    @field_validator("servers")
+    @classmethod
+    def _names_differ(cls, value: tuple[AuditServer, ...]) -> tuple[AuditServer, ...]:
+        names = [server.name for server in value]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two audit servers are called {', '.join(sorted(twice))}")
+        return value
+
+
 Destination = Annotated[
     DimseDestination | StowDestination | OrthancDestination | FolderDestination, Field(discriminator="kind")
 ]
@@ -270,6 +299,7 @@ class Config(BaseSettings):
     process: Process = Process()
     retention: Retention = Retention()
     derive: Derive = Derive()
+    audit: Audit = Audit()
     destinations: tuple[Destination, ...] = ()
     web: Web = Web()
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 import node
 from node import audit, complete, retention, select
+from node.atna import Shipper
 from node.config import Config, CountSource
 from node.derive import derive
 from node.queue import Queue, prepare
@@ -58,6 +59,7 @@ class Node:
         self.queue = Queue(self.database)
         self.receiver = Receiver(config, self.database)
         self.clock = Clock()
+        self.shippers = [Shipper(config, self.database, server) for server in config.audit.servers]
         self.workers = [Worker(f"worker-{number}", config_file) for number in range(config.process.workers)]
 
     def start(self) -> None:
@@ -65,6 +67,8 @@ class Node:
         with self.database.write() as session:
             rules.seed(session)
             witness_start(session, self.config)
+        for shipper in self.shippers:
+            shipper.start()
         self.receiver.start()
         self.clock.every(SWEEP_S, "complete and select", self.sweep)
         self.clock.every(RETENTION_S, "retention", lambda: retention.sweep(self.config, self.database))
@@ -91,6 +95,8 @@ class Node:
             worker.stop()
         with self.database.write() as session:
             audit.record(session, audit.Event.STOP, f"the node {node.__version__} stopped")
+        for shipper in self.shippers:
+            shipper.stop()
         self.queue.close()
         self.database.close()
 

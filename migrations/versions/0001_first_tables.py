@@ -13,6 +13,15 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "audit_cursor",
+        sa.Column("server", sa.String(length=64), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("down_since", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("server"),
+    )
+    op.create_table(
         "audit_head",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
@@ -269,5 +278,6 @@ def downgrade() -> None:
 
     op.drop_table("audit_record")
     op.drop_table("audit_head")
+    op.drop_table("audit_cursor")
     if op.get_bind().dialect.name != "sqlite":
         op.execute("DROP FUNCTION audit_record_append_only()")

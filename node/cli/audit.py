@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -9,8 +10,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from node.atna import standing
 from node.audit import Event, verify
-from node.cli.context import JSON, database, out, print_json
+from node.cli.context import JSON, database, out, print_json, settings
 from node.store.tables import AuditRecord
 
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail: read it, and verify its chain.")
@@ -55,6 +57,27 @@ def verify_command(ctx: typer.Context, as_json: JSON = False) -> None:
         out.print(f"[green]✓[/] {count} records, each follows the one before it; none changed, missing or reordered.")
     if flaws:
         raise typer.Exit(1)
+
+
+@audit_app.command("servers", epilog="Example: harmonode audit servers")
+def servers_command(ctx: typer.Context, as_json: JSON = False) -> None:
+    """How far the trail has come at each audit server."""
+    with database(ctx) as opened, opened.read() as session:
+        found = standing(session, settings(ctx))
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    if not found:
+        out.print("No audit server is configured: messages go nowhere (audit.servers in the configuration).")
+        return
+    table = Table("server", "waiting", "last delivered (UTC)", "state", box=None, pad_edge=False)
+    for one in found:
+        state = "[green]takes messages[/]"
+        if one.down_since:
+            state = f"[red]down since {one.down_since:%Y-%m-%d %H:%M:%S}[/]: {escape(one.reason or '')}"
+        last = f"{one.delivered_at:%Y-%m-%d %H:%M:%S}" if one.delivered_at else "never"
+        table.add_row(escape(one.server), str(one.waiting), last, state)
+    out.print(table)
 
 
 def _as_dict(row: AuditRecord) -> dict[str, object]:

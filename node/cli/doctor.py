@@ -125,6 +125,7 @@ def _tls(config: Config) -> Iterator[Finding]:
     places: list[tuple[str, ServerTLS | ClientTLS | None]] = [("receive.tls", config.receive.tls)]
     places += [(f"destination {one.name} tls", getattr(one, "tls", None)) for one in config.destinations]
     places += [(f"count source {one.ae_title} tls", one.tls) for one in config.complete.count_sources]
+    places += [(f"audit server {one.name} tls", one.tls) for one in config.audit.servers if one.transport == "tls"]
     for subject, used in places:
         if used is None:
             continue
@@ -191,6 +192,24 @@ def _count_sources(config: Config) -> Iterator[Finding]:
             yield Finding(subject, "warning", str(error), remedy)
 
 
+def _audit_servers(config: Config) -> Iterator[Finding]:
+    from node.atna import greet
+
+    for server in config.audit.servers:
+        subject = f"audit server {server.name}"
+        if server.transport == "udp":
+            what = "messages by UDP get lost without telling, and anyone can read them"
+            yield Finding(subject, "warning", what, "transport: tls, where the server has it")
+            continue
+        try:
+            greet(server)
+        except (OSError, HarmonodeError) as error:
+            remedy = "check host, port and tls on both sides; until it answers, messages wait in the audit trail"
+            yield Finding(subject, "warning", f"{server.host}:{server.port}: {error}", remedy)
+        else:
+            yield Finding(subject, "ok", f"{server.host}:{server.port} is who it should be, and answers")
+
+
 def _codecs(_config: Config) -> Iterator[Finding]:
     from node.dicom.codecs import available
 
@@ -255,5 +274,5 @@ def _installed(name: str) -> bool:
 
 
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-    _database, _disk, _port, _tls, _destinations, _count_sources, _codecs, _plugins, _accelerator, _packages,
+    _database, _disk, _port, _tls, _destinations, _count_sources, _audit_servers, _codecs, _plugins, _accelerator, _packages,
 )  # fmt: skip

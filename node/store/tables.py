@@ -198,6 +198,18 @@ class AuditHead(Base):
     hash: Mapped[str] = mapped_column(String(64))
 
 
+class AuditCursor(Base):
+    """How far the trail has come at an audit server; what lies beyond waits, in the trail itself."""
+
+    __tablename__ = "audit_cursor"
+
+    server: Mapped[str] = mapped_column(String(64), primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)  # the last record that it has
+    delivered_at: Mapped[datetime | None]
+    down_since: Mapped[datetime | None]  # None while it takes messages
+    reason: Mapped[str | None] = mapped_column(Text)  # why it is down
+
+
 class Rule(Base):
     """One version of a rule; the newest of a name is the one in force."""
 

@@ -104,6 +104,9 @@ def _count_on(progress: Progress, before: int, sent: int) -> None:
 
 
 def _send_to(work: Work, name: str, paths: list[Path], progress: Callable[[int], None]) -> None:
+    with work.transaction() as held:
+        said = f"{len(paths)} instances begin to be sent to {name}"
+        held.record(Event.TRANSMISSION, said, {"destination": name, "instances": len(paths), "begins": True})
     work.context.steps.send(_destination(work, name), paths, progress)
     with work.transaction() as held:
         delivery = _delivery(held, name)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from syslogs import OddServer
 from typer.testing import CliRunner
 
 from node.cli import app
@@ -120,3 +121,20 @@ def test_plain_tcp_beyond_this_machine_is_told_of(tmp_path: Path, free_port: int
     _, found = examine(tmp_path, receive={"host": "0.0.0.0", "port": free_port})
     assert found["receive.tls"]["level"] == "warning"
     assert "anyone can listen" in found["receive.tls"]["what"]
+
+
+def test_audit_servers_are_greeted(tmp_path: Path, odd_server: OddServer, free_port: int):
+    good = odd_server.server().model_dump(mode="json", exclude={"tls"}) | {"tls": {"ca": str(odd_server.authority.ca)}}
+    servers = [
+        good,
+        {**good, "name": "down", "port": free_port},
+        {**good, "name": "stranger", "tls": {}},
+        {"name": "open", "host": "127.0.0.1", "port": 514, "transport": "udp"},
+    ]
+    _, found = examine(tmp_path, audit={"servers": servers})
+    assert found["audit server odd"]["level"] == "ok", found
+    for name, told in (("down", "refused"), ("stranger", "certificate"), ("open", "UDP")):
+        finding = found[f"audit server {name}"]
+        assert finding["level"] == "warning"
+        assert told in finding["what"]
+        assert finding["remedy"]

@@ -54,7 +54,7 @@ def test_the_commands_are_the_promised_ones():
     promised = """serve demo send harmonize mtf config doctor worker top retention
         rules list|rules show|rules add|rules remove|rules enable|rules disable|rules test|rules explain
         |rules history|rules diff|rules replay
-        |series list|series show|series retry|series start-now|series cancel|audit list|audit verify|db upgrade
+        |series list|series show|series retry|series start-now|series cancel|audit list|audit verify|audit servers|db upgrade
         |tokens add|tokens list|tokens revoke"""
     first, rest = promised.split("\n", 1)
     assert set(COMMANDS) == {*first.split(), *(name.strip() for name in rest.replace("\n", "").split("|"))}

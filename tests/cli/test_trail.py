@@ -21,7 +21,7 @@ from node.cli.context import actor
 from node.errors import HarmonodeError
 from node.journey import State
 from node.store.session import Database, upgrade
-from node.store.tables import Series
+from node.store.tables import AuditCursor, Series
 
 Run = Callable[..., Result]
 
@@ -190,3 +190,21 @@ def test_the_trail_is_listed_and_verified(run: Run, two_series: Database):
     result = run("audit", "verify")
     assert result.exit_code == 1
     assert "record 3 was changed" in result.output
+
+
+def test_audit_servers_tells_what_waits(tmp_path: Path, two_series: Database):
+    file = tmp_path / "servers.yaml"
+    servers = [{"name": name, "host": "h"} for name in ("repository", "fresh")]
+    file.write_text(yaml.safe_dump({"data_dir": str(tmp_path / "data"), "audit": {"servers": servers}}))
+    with two_series.write() as session:
+        before = audit.record(session, Event.START, "the node started").seq - 1
+        session.add(
+            AuditCursor(server="repository", seq=before, down_since=datetime.now(UTC), reason="[Errno 111] refused")
+        )
+        audit.record(session, Event.MEASUREMENT, "of no concern there")
+    two_series.close()
+    told = CliRunner().invoke(app, ["--config", str(file), "audit", "servers"]).output
+    assert re.search(r"repository\s+1\s+never\s+down since .*\[Errno 111\] refused", told), told
+    assert re.search(r"fresh\s+0\s+never\s+takes messages", told), told
+    as_json = json.loads(CliRunner().invoke(app, ["--config", str(file), "audit", "servers", "--json"]).output)
+    assert [one["waiting"] for one in as_json] == [1, 0]
