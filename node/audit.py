@@ -49,6 +49,7 @@ class Event(StrEnum):
     ALERT = "alert"  # of security: a token made or revoked, guessing that was stopped
     RETENTION = "retention"  # files left the disk
     DISK = "disk"  # the free space came to another level
+    ACCESS = "access"  # instances were read by a person or a program
     REPOSITORY = "repository"  # an audit server went, or is back
 
 

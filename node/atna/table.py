@@ -303,8 +303,8 @@ MESSAGES: dict[str, Callable[[Teller, Session, AuditRecord], Message | None]] = 
     Event.REFUSAL: _rejected,
     Event.DERIVATION: _accessed("C"),
     Event.TRANSMISSION: _sent,
-    "authentication": _authenticated,
-    "alert": _alarmed,
-    "access": _accessed("R"),  # instances were read by a person or a program: a page, WADO-RS
-    "retention": _accessed("D"),
+    Event.AUTHENTICATION: _authenticated,
+    Event.ALERT: _alarmed,
+    Event.ACCESS: _accessed("R"),
+    Event.RETENTION: _accessed("D"),
 }

@@ -190,8 +190,40 @@ def test_a_changed_configuration_is_an_informative_alert(tell: Tell):
     assert kind(safety) == "110129"
 
 
+def test_logins_and_logouts_are_user_authentication(tell: Tell):
+    detail = {"token": "eli", "role": "viewer", "address": "10.0.0.7", "success": True}
+    root = tell(Event.AUTHENTICATION, actor="token:eli", detail=detail)
+    assert (event(root), kind(root)) == (("110114", "E", "0"), "110122")
+    person, _node = root.findall("ActiveParticipant")
+    assert (person.get("UserID"), person.get("UserIsRequestor")) == ("eli", "true")
+    assert (person.get("NetworkAccessPointID"), person.get("NetworkAccessPointTypeCode")) == ("10.0.0.7", "2")
+    wrong = tell(Event.AUTHENTICATION, "a wrong token", detail={"address": "10.6.6.6", "success": False})
+    assert (event(wrong), kind(wrong)) == (("110114", "E", "4"), "110122")
+    assert wrong.find("ActiveParticipant").get("UserID") == "unknown"
+    left = tell(Event.AUTHENTICATION, actor="token:eli", detail={"token": "eli"})
+    assert (event(left), kind(left)) == (("110114", "E", "0"), "110123")
+
+
+def test_tokens_guesses_and_a_broken_trail_are_security_alerts(tell: Tell):
+    made = tell(Event.ALERT, actor="user:ann", detail={"token": "eli"})
+    assert (event(made), kind(made)) == (("110113", "E", "0"), "110137")
+    guessed = tell(Event.ALERT, "9 wrong tokens", detail={"address": "10.6.6.6", "failures": 9, "success": False})
+    assert (event(guessed), kind(guessed)) == (("110113", "E", "4"), "110126")
+    assert guessed.findall("ActiveParticipant")[-1].get("NetworkAccessPointID") == "10.6.6.6"
+    broken = tell(Event.ALERT, "record 3 was changed", detail={"flaws": ["record 3 was changed"]})
+    assert (event(broken), kind(broken)) == (("110113", "E", "12"), "110132")
+
+
+@pytest.mark.parametrize(("happened", "action"), [(Event.ACCESS, "R"), (Event.RETENTION, "D")])
+def test_reading_and_deleting_are_access(tell: Tell, series: Series, happened: Event, action: str):
+    root = tell(happened, series=series, actor="token:eli")
+    assert event(root) == ("110103", action, "0")
+    person, process = root.findall("ActiveParticipant")
+    assert (person.get("UserName"), process.get("UserID")) == ("token eli", "node")
+
+
 def test_unwanted_events_make_no_message(tell: Tell, series: Series):
-    for happened in set(Event) - {Event(name) for name in MESSAGES if name in set(Event)}:
+    for happened in set(Event) - set(MESSAGES):
         assert tell(happened, series=series) is None, happened
 
 
