@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import BinaryIO
+from io import BytesIO
+from typing import Protocol
 
 import structlog
 
@@ -26,6 +27,8 @@ _log = structlog.get_logger(__name__)
 _PIECE = 1 << 18
 _TELL_FULL_EVERY_S = 60.0
 _COMMENT_LENGTH = 64  # Error Comment (0000,0902) is LO
+_HEAD_BYTES = 1 << 17  # more than any File Meta Information has
+_MOST_KEPT_BYTES = 16 << 20  # of what is no DICOM file
 
 
 class Status(IntEnum):
@@ -38,6 +41,15 @@ class Status(IntEnum):
     CLASS_MISMATCH = 0xA900
     CANNOT_UNDERSTAND = 0xC000
     CONFLICT = 0xC111  # "cannot understand" too; 0111H would let a sender believe that we have what it has
+    OTHER_STUDY = 0xC409  # "cannot understand": it is not of the study that the sender names
+
+
+class Readable(Protocol):
+    """Where bytes come from; it need not be a file, and is read once."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes, at least one, and none at the end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,7 @@ class Outcome:
 
     status: Status
     comment: str = ""
+    identity: Identity | None = field(default=None, compare=False)  # as far as the object told it
 
     @property
     def error_comment(self) -> str:
@@ -68,10 +81,13 @@ class Intake:
         """
         return self._spool.open(meta)
 
-    def finish(self, incoming: Incoming) -> Outcome:
-        """Judge a whole object, and make it durable. SUCCESS is returned only when it outlives a power cut."""
+    def finish(self, incoming: Incoming, of_study: str = "") -> Outcome:
+        """Judge a whole object, and make it durable. SUCCESS is returned only when it outlives a power cut.
+
+        `of_study` is the Study Instance UID that it must have; "" for any.
+        """
         try:
-            outcome = self._judge(incoming)
+            outcome = self._judge(incoming, of_study)
         except SpoolFull as error:
             outcome = self.full(error, incoming.meta)
         except OSError as error:
@@ -79,13 +95,16 @@ class Intake:
             outcome = self.full(SpoolFull(f"the disk refuses: {error.strerror}"), incoming.meta)
         return outcome
 
-    def accept(self, file: BinaryIO, sender: Sender) -> Outcome:
-        """Take a Part 10 file from anywhere: the same checks and the same durability as by C-STORE."""
+    def accept(self, file: Readable, sender: Sender, of_study: str = "") -> Outcome:
+        """Take a Part 10 file from anywhere: the same checks and the same durability as by C-STORE.
+
+        Raises whatever `file` raises while it is read; of that object nothing is left.
+        """
+        head = BytesIO(_read(file, _HEAD_BYTES))
         try:
-            given = part10.read(file)
+            given = part10.read(head)
         except InvalidObject as error:
-            file.seek(0)
-            return self._keep(file.read(), sender, Status.CANNOT_UNDERSTAND, error.reason)
+            return self._no_file(head.getvalue(), file, sender, error.reason)
         meta = FileMeta(
             sop_class_uid=given.sop_class_uid if is_valid(given.sop_class_uid) else "",
             sop_instance_uid=given.sop_instance_uid if is_valid(given.sop_instance_uid) else "",
@@ -98,9 +117,25 @@ class Intake:
             incoming = self.open(meta)
         except SpoolFull as error:
             return self.full(error, meta)
-        while piece := file.read(_PIECE):
-            incoming.write(piece)
-        return self.finish(incoming)
+        try:
+            incoming.write(head.read())
+            while piece := file.read(_PIECE):
+                incoming.write(piece)
+        except BaseException:
+            incoming.discard()
+            raise
+        return self.finish(incoming, of_study)
+
+    def _no_file(self, head: bytes, file: Readable, sender: Sender, reason: str) -> Outcome:
+        """Keep aside what is no DICOM file, unless it is very large: its sender, who is told, has it still."""
+        content = head + _read(file, _MOST_KEPT_BYTES - len(head))
+        if not file.read(1):
+            return self._keep(content, sender, Status.CANNOT_UNDERSTAND, reason)
+        while file.read(_PIECE):
+            pass
+        reason = f"{reason}; it is larger than {_MOST_KEPT_BYTES >> 20} MiB and is not kept"
+        self._tell(Refusal(f"an object from {sender.calling_ae_title} at {sender.address} was refused: {reason}"))
+        return Outcome(Status.CANNOT_UNDERSTAND, reason)
 
     def full(self, error: SpoolFull, meta: FileMeta) -> Outcome:
         """Refuse for want of space; the sender keeps the object and tries again."""
@@ -112,7 +147,8 @@ class Intake:
             self._told_full_at = now
             message = f"objects are refused, the first is instance {meta.sop_instance_uid}: {error}"
             self._tell(Refusal(message, {"sop_instance_uid": meta.sop_instance_uid, "status": "A700"}))
-        return Outcome(Status.OUT_OF_RESOURCES, "no space in the spool")
+        known = Identity(meta.sop_class_uid, meta.sop_instance_uid, "", "")
+        return Outcome(Status.OUT_OF_RESOURCES, "no space in the spool", known)
 
     def refuse_whole(self, incoming: Incoming, reason: str) -> None:
         """Keep aside an object that is whole but whose request cannot be answered."""
@@ -123,7 +159,7 @@ class Intake:
             _log.error("an object could not be kept aside", reason=reason, error=str(error))
             incoming.discard()
 
-    def _judge(self, incoming: Incoming) -> Outcome:
+    def _judge(self, incoming: Incoming, of_study: str) -> Outcome:
         incoming.finish()
         meta = incoming.meta
         try:
@@ -140,6 +176,9 @@ class Intake:
             return self._keep(incoming, sender_of(meta), Status.CANNOT_UNDERSTAND, error.reason, known)
         if wrong := _mismatch(meta, identity):
             return self._keep(incoming, sender_of(meta), *wrong, identity)
+        if of_study and identity.study_instance_uid != of_study:
+            reason = f"it is of study {identity.study_instance_uid}, and was sent as of study {of_study}"
+            return self._keep(incoming, sender_of(meta), Status.OTHER_STUDY, reason, identity)
         sha256 = incoming.sha256
         placed = self._spool.place(incoming, identity)
         if placed.placement is Placement.OTHER:
@@ -151,7 +190,7 @@ class Intake:
         self._tell(arrival(meta, identity, placed.path, size_bytes=size, sha256=sha256, at=at, again=again))
         if again:
             _log.info("an instance came again, unchanged", sop_instance_uid=identity.sop_instance_uid)
-        return Outcome(Status.SUCCESS)
+        return Outcome(Status.SUCCESS, identity=identity)
 
     def _keep(
         self, what: Incoming | bytes, sender: Sender, status: Status, reason: str, identity: Identity | None = None
@@ -178,7 +217,7 @@ class Intake:
             reason=reason,
             quarantine=kept.path,
         )
-        return Outcome(status, reason)
+        return Outcome(status, reason, identity)
 
 
 def _mismatch(meta: FileMeta, identity: Identity) -> tuple[Status, str] | None:
@@ -194,3 +233,12 @@ def _mismatch(meta: FileMeta, identity: Identity) -> tuple[Status, str] | None:
         what = f"{identity.sop_instance_uid} in the data set, {meta.sop_instance_uid} in the request"
         return Status.CANNOT_UNDERSTAND, f"SOP Instance UID differs: {what}"
     return None
+
+
+def _read(file: Readable, size: int) -> bytes:
+    """So many bytes, fewer only at the end."""
+    pieces = []
+    while size > 0 and (piece := file.read(size)):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
