@@ -31,6 +31,7 @@ class Event(StrEnum):
     STOP = "stop"
     CONFIGURATION = "configuration"  # a rule or the configuration changed
     ARRIVAL = "arrival"  # instances became durable and were indexed
+    PULL = "pull"  # a series was fetched from an archive
     CONFLICT = "conflict"  # an instance came again with other bytes
     QUARANTINE = "quarantine"  # bytes were kept aside
     REFUSAL = "refusal"  # an association or an object was refused

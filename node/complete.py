@@ -150,7 +150,7 @@ def _waiting(settings: Complete, database: Database, now: datetime) -> list[_Wai
     counted = [source.calling_ae_title for source in settings.count_sources]
     quiet = Series.last_arrival_at <= now - timedelta(seconds=settings.quiet_s)
     quiet_when_counted = sa.and_(
-        Series.calling_ae_title.in_(counted),
+        sa.or_(Series.calling_ae_title.in_(counted), Series.expected_count.is_not(None)),
         Series.last_arrival_at <= now - timedelta(seconds=settings.quiet_when_counted_s),
     )
     query = (

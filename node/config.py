@@ -18,6 +18,7 @@ from pydantic import (
     SecretStr,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -280,6 +281,32 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+class DicomwebSource(Section):
+    """An archive that the node pulls from by WADO-RS; asked by QIDO-RS."""
+
+    kind: Literal["dicomweb"] = "dicomweb"
+    name: Name
+    url: str
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    token: SecretStr = SecretStr("")
+    timeout_s: Seconds = 60
+
+
+class OrthancSource(Section):
+    """An Orthanc that the node pulls from by its own REST interface."""
+
+    kind: Literal["orthanc"] = "orthanc"
+    name: Name
+    url: str
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    timeout_s: Seconds = 60
+
+
+Source = Annotated[DicomwebSource | OrthancSource, Field(discriminator="kind")]
+
+
 class Config(BaseSettings):
     """The whole configuration. Sources, strongest first: variables, config.yaml, defaults."""
 
@@ -302,6 +329,7 @@ class Config(BaseSettings):
     audit: Audit = Audit()
     destinations: tuple[Destination, ...] = ()
     web: Web = Web()
+    sources: tuple[Source, ...] = ()
 
     @classmethod
     def settings_customise_sources(
@@ -315,13 +343,13 @@ class Config(BaseSettings):
         del dotenv_settings, file_secret_settings
         return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
 
-    @field_validator("destinations")
+    @field_validator("destinations", "sources")
     @classmethod
-    def _names_differ(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
-        names = [destination.name for destination in value]
+    def _names_differ(cls, value: tuple[Any, ...], info: ValidationInfo) -> tuple[Any, ...]:
+        names = [one.name for one in value]
         twice = {name for name in names if names.count(name) > 1}
         if twice:
-            raise ValueError(f"two destinations are called {', '.join(sorted(twice))}")
+            raise ValueError(f"two {info.field_name} are called {', '.join(sorted(twice))}")
         return value
 
     @property
@@ -355,6 +383,18 @@ class Config(BaseSettings):
                 return destination
         known = ", ".join(destination.name for destination in self.destinations) or "none"
         raise ConfigError(f"no destination {name!r} in the configuration; there are: {known}")
+
+    def source(self, name: str) -> DicomwebSource | OrthancSource:
+        """The source of that name.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        for source in self.sources:
+            if source.name == name:
+                return source
+        known = ", ".join(source.name for source in self.sources) or "none"
+        raise ConfigError(f"no source {name!r} in the configuration; there are: {known}")
 
 
 def file_of(path: Path | None = None) -> Path:

@@ -147,11 +147,10 @@ def _settings(config: Config) -> Iterator[tuple[str, Any]]:
     for name, value in config.model_dump(mode="json").items():
         if name == "database_url":
             yield name, public_url(value)
-        elif name == "destinations":
-            for destination in value:
-                for key, setting in destination.items():
-                    shown = public_url(setting) if key == "url" else setting
-                    yield f"destinations.{destination['name']}.{key}", shown
+        elif name in ("destinations", "sources"):
+            for peer in value:
+                for key, setting in peer.items():
+                    yield f"{name}.{peer['name']}.{key}", public_url(setting) if key == "url" else setting
         else:
             yield from _flat(name, value)
 

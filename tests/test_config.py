@@ -50,12 +50,12 @@ def test_every_key_of_the_manual_is_commented():
 
 
 @pytest.mark.parametrize(
-    "kind", [name for name in vars(module) if name.endswith("Destination") and name != "Destination"]
+    "kind", [name for name in vars(module) if re.fullmatch(r"\w+(Destination|Source)", name) and name != "CountSource"]
 )
-def test_the_manual_names_every_key_of_a_destination(kind: str):
+def test_the_manual_names_every_key_of_a_destination_and_of_a_source(kind: str):
     model = getattr(module, kind)
     text = MANUAL.read_text()
-    block = text[text.index("# Where derived series go") :]
+    block = text[text.index("# Archives that" if kind.endswith("Source") else "# Where derived series go") :]
     example = next(
         part for part in block.split("#   - name: ")[1:] if f"kind: {model.model_fields['kind'].default}" in part
     )

@@ -18,6 +18,7 @@ from node.cli import (
     demo,
     doctor,
     folder,
+    pull,
     replay,
     retention,
     rulebook,
@@ -60,7 +61,7 @@ def _root(
     del config  # read by node.cli.context.settings
 
 
-for module in (serve, demo, send, folder, retention, configuration, doctor, top):
+for module in (serve, demo, send, pull, folder, retention, configuration, doctor, top):
     module.register(app)
 for part in (rulebook, replay):
     part.register(rules.rules_app)
