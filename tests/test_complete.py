@@ -210,6 +210,18 @@ def test_a_count_that_is_reached_shortens_the_wait(counted: Ward, crafted: Any) 
     assert counted.series(series).expected_count == 4
 
 
+def test_a_count_that_was_told_with_the_series_shortens_the_wait_too(ward: Ward, crafted: Any) -> None:
+    """A pull notes what the archive counts; its sender is no count source."""
+    series = ward.receive(crafted.series(4))
+    with ward.database.write() as session:
+        session.get_one(Series, series).expected_count = 5
+    assert [ward.sweep(second) for second in (2, 29)] == [0, 0]
+    with ward.database.write() as session:
+        session.get_one(Series, series).expected_count = 4
+    assert [ward.sweep(1.9), ward.sweep(2)] == [0, 1]
+    assert ward.series(series).reason == "complete with 4 instances: as many as its sender's archive counts"
+
+
 def test_while_instances_are_known_to_be_missing_nobody_is_asked_again(counted: Ward, crafted: Any) -> None:
     paths = crafted.series(4)
     series = counted.receive(paths[:3])

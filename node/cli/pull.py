@@ -32,7 +32,7 @@ def pull_command(
     from node.pull import pull
 
     short = False
-    with database(ctx) as opened, Progress(console=err, transient=True) as bar:
+    with database(ctx) as opened, Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
 
         def progress(uid: str, here: int, total: int) -> None:
