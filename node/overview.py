@@ -281,9 +281,9 @@ def _workers(session: Session, now: datetime) -> list[Worker]:
 
 
 def _at(session: Session, name: str, kind: str) -> At:
-    sent, confirmed = session.execute(
-        sa.select(sa.func.max(Delivery.sent_at), sa.func.max(Delivery.confirmed_at)).where(Delivery.destination == name)
-    ).one()
+    # One greatest value a query: each is then the end of an index.
+    sent = session.scalar(sa.select(sa.func.max(Delivery.sent_at)).where(Delivery.destination == name))
+    confirmed = session.scalar(sa.select(sa.func.max(Delivery.confirmed_at)).where(Delivery.destination == name))
     under_way = session.execute(
         sa.select(Job.destinations, Delivery.confirmed_at)
         .outerjoin(Delivery, sa.and_(Delivery.job_id == Job.id, Delivery.destination == name))

@@ -30,7 +30,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "audit_record",
-        sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("event", sa.String(length=32), nullable=False),
         sa.Column("actor", sa.String(length=64), nullable=False),
@@ -43,8 +43,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("seq"),
     )
     with op.batch_alter_table("audit_record", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_audit_record_event"), ["event"], unique=False)
-        batch_op.create_index(batch_op.f("ix_audit_record_series_instance_uid"), ["series_instance_uid"], unique=False)
+        batch_op.create_index("ix_audit_record_event", ["event", "seq"], unique=False)
+        batch_op.create_index("ix_audit_record_series_instance_uid", ["series_instance_uid", "seq"], unique=False)
+        batch_op.create_index(batch_op.f("ix_audit_record_at"), ["at"], unique=False)
 
     op.create_table(
         "lease",
@@ -122,7 +123,13 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("series", schema=None) as batch_op:
         batch_op.create_index("ix_series_series_instance_uid", ["series_instance_uid"], unique=False)
-        batch_op.create_index("ix_series_state_last_arrival_at", ["state", "last_arrival_at"], unique=False)
+        batch_op.create_index("ix_series_last_arrival_at", ["last_arrival_at", "id"], unique=False)
+        batch_op.create_index("ix_series_state_last_arrival_at", ["state", "last_arrival_at", "id"], unique=False)
+        batch_op.create_index("ix_series_state_since", ["state", "state_since", "id"], unique=False)
+        batch_op.create_index("ix_series_rule_name", ["rule_name", "last_arrival_at", "id"], unique=False)
+        batch_op.create_index("ix_series_calling_ae_title", ["calling_ae_title", "last_arrival_at", "id"], unique=False)
+        batch_op.create_index("ix_series_first_arrival_at", ["first_arrival_at"], unique=False)
+        batch_op.create_index("ix_series_there", ["state", "removed_at", "last_arrival_at", "id"], unique=False)
 
     op.create_table(
         "instance",
@@ -147,7 +154,10 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("instance", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_instance_received_at"), ["received_at"], unique=False)
-        batch_op.create_index(batch_op.f("ix_instance_sop_instance_uid"), ["sop_instance_uid"], unique=False)
+        where = sa.text("removed_at IS NULL")
+        batch_op.create_index(
+            "ix_instance_there", ["path", "removed_at"], unique=False, sqlite_where=where, postgresql_where=where
+        )
 
     op.create_table(
         "job",
@@ -205,6 +215,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("job_id", "destination"),
     )
+    op.create_index("ix_delivery_sent_at", "delivery", ["destination", "sent_at"], unique=False)
+    op.create_index("ix_delivery_confirmed_at", "delivery", ["destination", "confirmed_at"], unique=False)
     op.create_table(
         "derived_instance",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -228,6 +240,21 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_derived_instance_job_id"), ["job_id"], unique=False)
 
     _make_append_only()
+    _make_searchable()
+
+
+def _make_searchable() -> None:
+    """The words of audit records, kept by the database itself: an index of SQLite's FTS5, or of Postgres."""
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("CREATE VIRTUAL TABLE audit_text USING fts5(message, actor, content='', columnsize=0)")
+        op.execute(
+            "CREATE TRIGGER audit_record_text AFTER INSERT ON audit_record BEGIN "
+            "INSERT INTO audit_text (rowid, message, actor) VALUES (new.seq, new.message, new.actor); END"
+        )
+    else:
+        op.execute(
+            "CREATE INDEX audit_record_text ON audit_record USING gin (to_tsvector('simple', message || ' ' || actor))"
+        )
 
 
 def _make_append_only() -> None:
@@ -249,6 +276,8 @@ def _make_append_only() -> None:
 
 
 def downgrade() -> None:
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute("DROP TABLE audit_text")
     with op.batch_alter_table("derived_instance", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_derived_instance_job_id"))
 
@@ -260,7 +289,6 @@ def downgrade() -> None:
 
     op.drop_table("job")
     with op.batch_alter_table("instance", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_instance_sop_instance_uid"))
         batch_op.drop_index(batch_op.f("ix_instance_received_at"))
 
     op.drop_table("instance")

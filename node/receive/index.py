@@ -304,8 +304,9 @@ def reconcile(database: Database, spool: Spool) -> Reconciled:
 
 def _by_series(session: Session, paths: Sequence[str]) -> dict[Series, list[Instance]]:
     found: dict[Series, list[Instance]] = {}
+    there = sa.select(Instance).where(Instance.removed_at.is_(None))  # for which alone there is an index by path
     for chunk in _chunks(paths, BATCH):
-        for instance in session.scalars(sa.select(Instance).where(Instance.path.in_(chunk))):
+        for instance in session.scalars(there.where(Instance.path.in_(chunk))):
             found.setdefault(instance.series, []).append(instance)
     return found
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from node.journey import State
 from node.store.tables import AuditRecord, Series
@@ -43,23 +43,42 @@ def series_page(
 
     `states`: any of these; none named: all. `uid`: a part of the Study or Series Instance UID. `before`: `Page.next`.
     """
-    query = sa.select(Series).order_by(Series.last_arrival_at.desc(), Series.id.desc()).limit(limit + 1)
-    if states:
-        query = query.where(Series.state.in_([str(state) for state in states]))
+    conditions: list[sa.ColumnElement[bool]] = []
     if rule is not None:
-        query = query.where(Series.rule_name == rule)
+        conditions.append(Series.rule_name == rule)
     if calling_ae_title is not None:
-        query = query.where(Series.calling_ae_title == calling_ae_title)
+        conditions.append(Series.calling_ae_title == calling_ae_title)
     if uid:
-        query = query.where(Series.id.in_(ids_like(uid)))
+        conditions.append(Series.id.in_(ids_like(uid)))
     if since is not None:
-        query = query.where(Series.last_arrival_at >= since)
+        conditions.append(Series.last_arrival_at >= since)
     if before is not None:
         at, _, last = before.partition("|")
-        query = query.where(sa.tuple_(Series.last_arrival_at, Series.id) < (datetime.fromisoformat(at), int(last)))
+        conditions.append(sa.tuple_(Series.last_arrival_at, Series.id) < (datetime.fromisoformat(at), int(last)))
+    query = newest(states, Series.last_arrival_at, limit + 1, *conditions)
     rows = session.scalars(query).all()
     last_row = rows[limit - 1] if len(rows) > limit else None
     return Page(tuple(rows[:limit]), f"{last_row.last_arrival_at.isoformat()}|{last_row.id}" if last_row else None)
+
+
+def newest(
+    states: Collection[State], at: InstrumentedAttribute[datetime], limit: int, *conditions: sa.ColumnElement[bool]
+) -> sa.Select[Series]:
+    """The series in any of these states (none named: in any) with the latest time `at`, the latest first.
+
+    An index gives the newest of one state, not of several; so each state gives its newest, and of these we take ours.
+    """
+
+    def ids(*more: sa.ColumnElement[bool]) -> sa.Select[int]:
+        return sa.select(Series.id).where(*conditions, *more).order_by(at.desc(), Series.id.desc()).limit(limit)
+
+    query = sa.select(Series).order_by(at.desc(), Series.id.desc()).limit(limit)
+    if not states:
+        return query.where(*conditions)
+    if len(states) == 1:
+        return query.where(*conditions, Series.state == str(next(iter(states))))
+    each = [sa.select(ids(Series.state == str(state)).subquery().c.id) for state in states]
+    return query.where(Series.id.in_(sa.union_all(*each)))
 
 
 def ids_like(uid: str) -> sa.Select[int]:
@@ -93,7 +112,7 @@ def audit_page(
     """The audit records written last, first.
 
     `event`: a value of `audit.Event`. `since`, `until`: exact while the clock was never wrong by more than a day.
-    `text`: words of the message or the actor, all of them, each from its start. `before`: `Page.next`.
+    `text`: words of the message or the actor, all of them, each whole or its beginning. `before`: `Page.next`.
     """
     last = int(before) - 1 if before is not None else session.scalar(sa.select(sa.func.max(AuditRecord.seq))) or 0
     query = sa.select(AuditRecord).where(AuditRecord.seq <= last).order_by(AuditRecord.seq.desc()).limit(limit + 1)
@@ -111,6 +130,27 @@ def audit_page(
         end = sa.func.coalesce(surely.limit(1).scalar_subquery(), last + 1)
         query = query.where(AuditRecord.at <= until, AuditRecord.seq < end)
     if text:
-        query = query.where(*(AuditRecord.message.icontains(word, autoescape=True) for word in text.split()))
+        query = _with_words(session, query, text, last)
     rows = session.scalars(query).all()
     return Page(tuple(rows[:limit]), str(rows[limit - 1].seq) if len(rows) > limit else None)
+
+
+def _with_words(session: Session, query: sa.Select[AuditRecord], text: str, last: int) -> sa.Select[AuditRecord]:
+    """Those of the records in which the words stand; the database's own index of words tells (see the migration)."""
+    words = [f'"{word}"*' for word in text.replace('"', " ").replace("\0", " ").split() if _has_letter(word)]
+    if not words:
+        return query.where(sa.false())
+    if session.get_bind().dialect.name == "sqlite":
+        found = sa.table("audit_text", sa.column("rowid", sa.Integer), sa.column("audit_text"))
+        query = query.join(found, found.c.rowid == AuditRecord.seq).where(found.c.rowid <= last)
+        # By the order of the word index, so that it is read no further than the page goes.
+        return query.where(found.c.audit_text.match(" ".join(words))).order_by(None).order_by(found.c.rowid.desc())
+    said = sa.func.to_tsvector(
+        sa.literal_column("'simple'"), AuditRecord.message + sa.literal_column("' '") + AuditRecord.actor
+    )
+    asked = " & ".join(f"'{word[1:-2].replace(chr(39), ' ').replace(chr(92), ' ')}':*" for word in words)
+    return query.where(said.bool_op("@@")(sa.func.to_tsquery(sa.literal_column("'simple'"), asked)))
+
+
+def _has_letter(word: str) -> bool:
+    return any(letter.isalnum() for letter in word)

@@ -8,7 +8,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, Index, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -41,8 +53,16 @@ class Series(Base):
     __tablename__ = "series"
     __table_args__ = (
         UniqueConstraint("study_instance_uid", "series_instance_uid"),
-        Index("ix_series_state_last_arrival_at", "state", "last_arrival_at"),
         Index("ix_series_series_instance_uid", "series_instance_uid"),
+        # The lists, the newest first, by what they are asked for (store/pages.py, overview.py).
+        Index("ix_series_last_arrival_at", "last_arrival_at", "id"),
+        Index("ix_series_state_last_arrival_at", "state", "last_arrival_at", "id"),
+        Index("ix_series_state_since", "state", "state_since", "id"),
+        Index("ix_series_rule_name", "rule_name", "last_arrival_at", "id"),
+        Index("ix_series_calling_ae_title", "calling_ae_title", "last_arrival_at", "id"),
+        Index("ix_series_first_arrival_at", "first_arrival_at"),
+        # What retention looks through: the series whose files are there, a small part of all that ever came.
+        Index("ix_series_there", "state", "removed_at", "last_arrival_at", "id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -72,11 +92,21 @@ class Instance(Base):
     """One received instance: a file in the spool."""
 
     __tablename__ = "instance"
-    __table_args__ = (UniqueConstraint("series_id", "sop_instance_uid"),)
+    __table_args__ = (
+        UniqueConstraint("series_id", "sop_instance_uid"),
+        # What lies in the spool, as a start compares it with the disk.
+        Index(
+            "ix_instance_there",
+            "path",
+            "removed_at",
+            sqlite_where=text("removed_at IS NULL"),
+            postgresql_where=text("removed_at IS NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     series_id: Mapped[int] = mapped_column(ForeignKey("series.id"))
-    sop_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    sop_instance_uid: Mapped[str] = mapped_column(String(64))
     sop_class_uid: Mapped[str] = mapped_column(String(64))
     transfer_syntax_uid: Mapped[str] = mapped_column(String(64))
     path: Mapped[str] = mapped_column(String(255))  # relative to the spool
@@ -143,7 +173,11 @@ class Delivery(Base):
     """How far the derived instances of a job have come at one destination."""
 
     __tablename__ = "delivery"
-    __table_args__ = (UniqueConstraint("job_id", "destination"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "destination"),
+        Index("ix_delivery_sent_at", "destination", "sent_at"),
+        Index("ix_delivery_confirmed_at", "destination", "confirmed_at"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("job.id"))
@@ -175,13 +209,20 @@ class AuditRecord(Base):
     """One event. Append-only (a trigger refuses UPDATE and DELETE) and chained by `hash`."""
 
     __tablename__ = "audit_record"
+    __table_args__ = (
+        Index("ix_audit_record_event", "event", "seq"),
+        Index("ix_audit_record_series_instance_uid", "series_instance_uid", "seq"),
+    )
 
-    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)  # 1, 2, 3 … without a gap
-    at: Mapped[datetime]
-    event: Mapped[str] = mapped_column(String(32), index=True)  # audit.Event
+    # 1, 2, 3 … without a gap. On SQLite an INTEGER is the row's own number and needs no index.
+    seq: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False
+    )
+    at: Mapped[datetime] = mapped_column(index=True)
+    event: Mapped[str] = mapped_column(String(32))  # audit.Event
     actor: Mapped[str] = mapped_column(String(64))  # "node", "worker-0", "user:root"
     study_instance_uid: Mapped[str | None] = mapped_column(String(64))
-    series_instance_uid: Mapped[str | None] = mapped_column(String(64), index=True)
+    series_instance_uid: Mapped[str | None] = mapped_column(String(64))
     message: Mapped[str] = mapped_column(Text)  # for the person who reads it
     detail: Mapped[dict[str, Any]]  # for the program that reads it
     previous_hash: Mapped[str] = mapped_column(String(64))

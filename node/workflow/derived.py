@@ -29,8 +29,9 @@ def made(session: Session, job: Job, series: Series) -> list[DerivedInstance]:
     method = Method.from_json(job.method or {})
     rows = session.execute(
         sa.select(DerivedInstance, Instance.sop_instance_uid)
+        .join(Job, Job.id == DerivedInstance.job_id)
         .join(Instance, Instance.id == DerivedInstance.source_instance_id)
-        .where(Instance.series_id == series.id)
+        .where(Job.series_id == series.id)
         .order_by(DerivedInstance.id)
     ).all()
     return [

@@ -87,8 +87,13 @@ class TestAudit:
             ({"event": Event.ARRIVAL}, [12, 10, 8, 6, 4, 2]),
             ({"text": "INSTANCE 1.9.11"}, [12]),
             ({"text": "came 1.9.7", "event": "arrival"}, [8]),
+            ({"text": "inst 1.9"}, list(range(12, 0, -1))),
+            ({"text": "node from_3"}, [4]),
+            ({"text": "nce"}, []),
+            ({"text": "%"}, []),
+            ({"text": "a OR b NOT (c* ^d:e \\ '"}, []),
             ({"text": "nothing of the kind"}, []),
-            ({"text": 'from_3 100 "% ('}, []),
+            ({"text": 'from_3 100 "% ('}, [4]),
         ],
     )
     def test_what_is_asked_for(self, session, asked, seqs):

@@ -20,7 +20,9 @@ from node.store.tables import AuditHead, Base
 def test_the_migrations_make_the_tables_of_the_model(database: Database):
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, Base.metadata) == []
+        found = compare_metadata(context, Base.metadata)
+    # The index of words is tables of FTS5's own, which no class maps.
+    assert [one for one in found if not (one[0] == "remove_table" and one[1].name.startswith("audit_text"))] == []
 
 
 def test_a_new_database_is_at_the_newest_migration(database: Database):
