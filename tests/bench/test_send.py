@@ -5,16 +5,13 @@ Only ratios within one run count. Peers have TCP_NODELAY set; storescp does not 
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-import pydicom
 import pytest
-from pydicom.uid import generate_uid
 
 from node.config import DimseDestination, OrthancDestination, StowDestination
 from node.send import send
@@ -25,7 +22,7 @@ ROUNDS, SLICES = 5, 300
 
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not STORESCU.exists(), reason="DCMTK is not installed (`make peers` says how)")
-def test_send(start_orthanc, storescp, data: Path, tmp_path: Path, capsys):
+def test_send(start_orthanc, storescp, write_series, tmp_path: Path, capsys):
     orthanc = start_orthanc(SyncStorageArea=True)
     routes: dict[str, Callable[[list[Path]], object]] = {
         "storescu to storescp": lambda paths: storescu(storescp.aet, storescp.port, paths),
@@ -35,11 +32,10 @@ def test_send(start_orthanc, storescp, data: Path, tmp_path: Path, capsys):
         "STOW-RS to Orthanc": by(StowDestination(name="web", url=orthanc.dicomweb_url)),
         "REST to Orthanc": by(OrthancDestination(name="rest", url=orthanc.url)),
     }
-    write = Series(data)
     seconds: dict[str, list[float]] = {name: [] for name in routes}
     for number in range(ROUNDS + 1):
         for name, route in routes.items():
-            paths, series = write(tmp_path / "series")
+            paths, series = write_series(tmp_path / "series", SLICES)
             started = time.perf_counter()
             route(paths)
             if number:  # the first round warms up
@@ -71,21 +67,3 @@ def storescu(ae_title: str, port: int, paths: list[Path]) -> None:
 
 def dimse(ae_title: str, port: int, **more: str) -> DimseDestination:
     return DimseDestination(name="pacs", ae_title=ae_title, host="127.0.0.1", port=port, **more)
-
-
-class Series:
-    """Writes a real slice three hundred times under new UIDs: what a peer holds already it answers faster."""
-
-    def __init__(self, data: Path) -> None:
-        self._slice = pydicom.dcmread(min((data / "chest" / "lung-dx-a0002-b70f").glob("*.dcm")))
-
-    def __call__(self, folder: Path) -> tuple[list[Path], str]:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        made = self._slice
-        made.StudyInstanceUID, made.SeriesInstanceUID = generate_uid(), generate_uid()
-        paths = [folder / f"{number:04d}.dcm" for number in range(SLICES)]
-        for path in paths:
-            made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = generate_uid()
-            made.save_as(path)
-        return paths, made.SeriesInstanceUID
