@@ -22,7 +22,7 @@ from node.store.session import Database
 from node.store.tables import Job
 
 NAME = "gpu"
-POLL_S = 0.5
+POLL_S = 0.2
 
 _APPLICATION = "harmonode"
 # Part of every enqueued job: a worker takes only jobs of its own version. Change it when the steps of the workflow

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-SWEEP_S = 1.0
+SWEEP_S = 0.5
 RETENTION_S = 30.0
 CLEAN_S = 3600.0
 _RESTART_DELAY_S = 2.0  # a worker that dies at once must not be restarted in a tight loop

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
+from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -26,6 +29,8 @@ from node.dicom.volume import LoadedVolume
 from node.errors import PermanentError
 from node.plugin import Measurement, Method
 from node.store.durable import sync_folder
+
+_WRITERS = 4  # the disk syncs one file while the next is made
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,28 @@ def derive(  # noqa: PLR0917 - each is needed, and the workflow hands them on in
     for left in folder.glob("*.tmp"):  # by a process that was killed
         left.unlink(missing_ok=True)
     derived: list[Derived] = []
+    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="derive") as pool:
+        writing: deque[Future[Derived]] = deque()
+        for made in _made(loaded, harmonized, common, folder, only):
+            writing.append(pool.submit(_write, *made))
+            if len(writing) > _WRITERS:  # no more than so many instances wait in memory for the disk
+                derived.append(writing.popleft().result())
+        derived += [written.result() for written in writing]
+    sync_folder(folder)
+    missing = sorted((only or set()) - {instance.source_sop_instance_uid for instance in derived})
+    if missing:
+        raise PermanentError(f"series {loaded.series_instance_uid} has no instance {', '.join(missing)} to derive from")
+    return derived
+
+
+def _made(
+    loaded: LoadedVolume,
+    harmonized: NDArray[np.float32],
+    common: Making,
+    folder: Path,
+    only: AbstractSet[str] | None,
+) -> Iterator[tuple[Derived, bytes]]:
+    """Each derived instance, checked, and the bytes of its file."""
     for index, path in enumerate(loaded.paths):
         # Read again: what has been looked at since lost the bytes it came in.
         source = read_header(path)
@@ -96,14 +123,7 @@ def derive(  # noqa: PLR0917 - each is needed, and the workflow hands them on in
         content, clipped = _instance(source, harmonized[index], loaded.padding[index], stored, common)
         uid = common.instance_uid(source_uid)
         _require_fit(content, source, uid, source_uid)
-        file = folder / f"{index:04d}.dcm"
-        _write(file, content)
-        derived.append(Derived(source_uid, uid, file, hashlib.sha256(content).hexdigest(), clipped))
-    sync_folder(folder)
-    missing = sorted((only or set()) - {instance.source_sop_instance_uid for instance in derived})
-    if missing:
-        raise PermanentError(f"series {loaded.series_instance_uid} has no instance {', '.join(missing)} to derive from")
-    return derived
+        yield Derived(source_uid, uid, folder / f"{index:04d}.dcm", "", clipped), content
 
 
 def _instance(
@@ -138,12 +158,13 @@ def _require_fit(content: bytes, source: Dataset, uid: str, source_uid: str) -> 
         )
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(derived: Derived, content: bytes) -> Derived:
     """Durable under its name, or not there: written beside it, fsynced, renamed. The folder is fsynced once for all."""
     # The name is this process's own: a worker that was taken for dead may still be writing the same file.
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = derived.path.with_suffix(f".{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
+    temporary.replace(derived.path)
+    return replace(derived, sha256=hashlib.sha256(content).hexdigest())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import SEEK_END
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -39,6 +39,7 @@ class PixelData:
 
     length: int | None  # bytes of its value as its element says; None where it is encapsulated
     complete: bool  # whether the file holds all of it
+    start: int | None = None  # where its value begins in the file; None where it is encapsulated or deflated
 
 
 @dataclass(slots=True)
@@ -113,7 +114,8 @@ def _parse(file: BinaryIO, *, pixels: bool) -> Dataset:
         raise InvalidObject(reason, sop_instance_uid=_uid_before(stream, last))
     header.file_meta.TransferSyntaxUID = syntax
     if header_ended and last.tag == _PIXEL_DATA:
-        header.harmonode_pixel_data = _pixel_data_at(stream, last, size)
+        found = _pixel_data_at(stream, last, size)
+        header.harmonode_pixel_data = found if stream is file else replace(found, start=None)
     return header
 
 
@@ -137,7 +139,7 @@ def _uid_before(stream: BinaryIO, last: _Last) -> str | None:
 
 def _pixel_data_at(stream: BinaryIO, last: _Last, size: int) -> PixelData:
     if last.length != _UNDEFINED:
-        return PixelData(last.length, complete=last.start + last.length <= size)
+        return PixelData(last.length, complete=last.start + last.length <= size, start=last.start)
     stream.seek(last.start)
     while len(item := stream.read(8)) == 8 and item[:4] == _ITEM:  # PS3.5 Annex A.4: items, then a delimiter
         stream.seek(int.from_bytes(item[4:], "little"), 1)

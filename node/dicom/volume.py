@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.dicom.codecs import decode
 from node.dicom.geometry import OrientationInvalid, Stack, same_direction, stack
-from node.dicom.headers import read_header, read_instance
+from node.dicom.headers import pixel_data, read_header, read_instance
 from node.dicom.values import number, numbers, plain_values, text, uid_of
 from node.errors import InvalidObject, SeriesRefused
 
@@ -26,6 +27,7 @@ Progress = Callable[[int, int], None]
 """Slices done, slices in all."""
 
 _THREADS = 4  # reading overlaps with decoding; each thread holds one instance, so memory is bounded
+_NATIVE = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _NO_TISSUE_HU = -1500  # below air, and below what noise makes of it
 
 
@@ -41,6 +43,30 @@ class LoadedVolume:
     headers: tuple[Mapping[str, Any], ...]  # read-only: DICOM keyword -> value
     sources: tuple[Dataset, ...]  # the headers as they were received, without pixels
     paths: tuple[Path, ...]  # the files
+
+
+class PlainHeader(Mapping[str, Any]):
+    """DICOM keyword -> value of one header, read-only; worked out when it is first asked for.
+
+    Raises:
+        InvalidObject: on first use, where a value cannot be read.
+    """
+
+    def __init__(self, source: Dataset) -> None:
+        self._source = source
+
+    @cached_property
+    def _values(self) -> dict[str, Any]:
+        return dict(plain_values(self._source))
+
+    def __getitem__(self, keyword: str) -> Any:
+        return self._values[keyword]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 def load_volume(paths: Sequence[Path], progress: Progress | None = None) -> LoadedVolume:
@@ -64,8 +90,10 @@ def load_volume(paths: Sequence[Path], progress: Progress | None = None) -> Load
     padding = np.empty(hu.shape, np.bool_)
 
     def load(index: int) -> None:
-        stored = decode(read_instance(ordered[index]))
-        hu[index] = _rescaled(sources[index], stored)
+        stored = _native(sources[index], ordered[index])
+        if stored is None:
+            stored = decode(read_instance(ordered[index]))
+        _rescale(sources[index], stored, hu[index])
         padding[index] = _padding(sources[index], stored) | _outside_field(hu[index])
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -79,7 +107,7 @@ def load_volume(paths: Sequence[Path], progress: Progress | None = None) -> Load
         spacing_mm=(_slice_spacing_mm(geometry, sources[0]), rows_mm, columns_mm),
         slice_thickness_mm=number(sources[0], "SliceThickness"),
         padding=padding,
-        headers=tuple(MappingProxyType(dict(plain_values(source))) for source in sources),
+        headers=tuple(map(PlainHeader, sources)),
         sources=tuple(sources),
         paths=tuple(ordered),
     )
@@ -140,15 +168,31 @@ def _slice_spacing_mm(geometry: Stack, header: Dataset) -> float:
     return spacing
 
 
-def _rescaled(header: Dataset, stored: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+def _native(header: Dataset, path: Path) -> NDArray[np.integer[Any]] | None:
+    """The stored values as they lie in the file, without reading its header again; None where a codec must see to them."""
+    pixels = pixel_data(header)
+    rows, columns = int(number(header, "Rows") or 0), int(number(header, "Columns") or 0)
+    if pixels is None or pixels.start is None or header.file_meta.TransferSyntaxUID not in _NATIVE:
+        return None
+    form = {0: "<u2", 1: "<i2"}.get(int(number(header, "PixelRepresentation") or 0))
+    alone = [number(header, "SamplesPerPixel"), number(header, "NumberOfFrames") or 1, number(header, "BitsAllocated")]
+    if form is None or alone != [1, 1, 16] or not pixels.complete or not 0 < 2 * rows * columns == pixels.length:
+        return None
+    return np.fromfile(path, form, rows * columns, offset=pixels.start).reshape(rows, columns)
+
+
+def _rescale(header: Dataset, stored: NDArray[np.integer[Any]], into: NDArray[np.float32]) -> None:
     slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
     if not slope or intercept is None:
         raise InvalidObject(
             "it cannot be brought to HU: Rescale Slope (0028,1053) or Rescale Intercept (0028,1052) is missing or 0",
             sop_instance_uid=uid_of(header),
         )
-    # In double precision: 16-bit values with an odd slope would lose their last bits on the way.
-    return (stored * np.float64(slope) + np.float64(intercept)).astype(np.float32)
+    if stored.dtype.itemsize <= 2 and slope == 1 and float(intercept).is_integer() and abs(intercept) < 1 << 22:
+        np.add(stored, np.float32(intercept), out=into, dtype=np.float32, casting="unsafe")  # exact: whole, below 2^24
+    else:
+        # In double precision: 16-bit values with an odd slope would lose their last bits on the way.
+        into[...] = stored * np.float64(slope) + np.float64(intercept)
 
 
 def _padding(header: Dataset, stored: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:

@@ -17,7 +17,9 @@ def test_a_header_comes_without_pixels_but_knows_of_them(crafted: Any) -> None:
     header = read_header(crafted.one())
     assert "PixelData" not in header
     assert header.SeriesDescription == "CHEST"
-    assert pixel_data(header) == PixelData(length=128, complete=True)
+    found = pixel_data(header)
+    assert found == PixelData(length=128, complete=True, start=found.start)
+    assert crafted.one().read_bytes()[found.start :] == read_instance(crafted.one()).PixelData
 
 
 def test_every_syntax_is_read(data: Path) -> None:
@@ -75,7 +77,7 @@ def test_a_cut_names_the_instance(tmp_path: Path, crafted: Any) -> None:
     whole = crafted.one().read_bytes()
     cut = tmp_path / "cut.dcm"
     cut.write_bytes(whole[: len(whole) - 1])
-    assert pixel_data(read_header(cut)) == PixelData(length=128, complete=False)
+    assert pixel_data(read_header(cut)) == PixelData(length=128, complete=False, start=len(whole) - 128)
     with pytest.raises(InvalidObject, match=r"cut off in \(7FE0,0010\)") as caught:
         read_instance(cut)
     assert caught.value.sop_instance_uid == "1.2.3.4.0"
