@@ -1,15 +1,19 @@
-"""File Meta Information (PS3.10 section 7.1): what makes a received file say by itself what it is and who brought it."""
+"""File Meta Information (PS3.10 section 7.1): what makes a received file say by itself what it is and who brought it.
+
+Its last element is a seal: the SHA-256 of the data set, so that a file that a power cut tore can be told from a whole one.
+"""
 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from node.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, is_valid
 from node.errors import InvalidObject
 
 _MAGIC = b"\0" * 128 + b"DICM"
+SEAL_BYTES = 32
 _MAX_META = 1 << 16  # a few hundred bytes are usual
 _LONG = {b"OB", b"UR", b"UN", b"UT", b"OW", b"SQ", b"UC"}
 
@@ -24,10 +28,11 @@ class FileMeta:
     sending_ae: str = ""  # (0002,0016) Source and (0002,0017) Sending Application Entity Title
     receiving_ae: str = ""  # (0002,0018) Receiving Application Entity Title
     address: str = ""  # (0002,0026) Source Presentation Address: an IP address, or the channel ("stow", "folder")
+    sha256: str = field(default="", compare=False)  # (0002,0102) Private Information, ours: of the data set
 
 
 def encode(meta: FileMeta) -> bytes:
-    """Preamble, prefix and group 0002 of a file; the data set follows as it is."""
+    """Preamble, prefix and group 0002 of a file; the data set follows as it is. Its last `SEAL_BYTES` are the seal."""
     group = b"".join(
         (
             _element(0x0001, b"OB", b"\0\1"),
@@ -40,6 +45,8 @@ def encode(meta: FileMeta) -> bytes:
             _element(0x0017, b"AE", meta.sending_ae.encode()),
             _element(0x0018, b"AE", meta.receiving_ae.encode()),
             _element(0x0026, b"UR", _uri(meta.address).encode()),
+            _element(0x0100, b"UI", IMPLEMENTATION_CLASS_UID.encode()),
+            _element(0x0102, b"OB", bytes.fromhex(meta.sha256) or bytes(SEAL_BYTES)),
         )
     )
     return _MAGIC + _element(0x0000, b"UL", struct.pack("<L", len(group))) + group
@@ -61,6 +68,7 @@ def read(file: BinaryIO) -> FileMeta:
         sending_ae=_text(values.get(0x17) or values.get(0x16, b"")),
         receiving_ae=_text(values.get(0x18, b"")),
         address=_address(_text(values.get(0x26, b""))),
+        sha256=_seal(values),
     )
     if not is_valid(meta.transfer_syntax_uid):
         raise InvalidObject("the file does not say its Transfer Syntax UID (0002,0010)")
@@ -91,6 +99,13 @@ def _group(file: BinaryIO) -> dict[int, bytes]:
             raise InvalidObject(f"the file breaks off inside (0002,{element:04X})")
     file.seek(-len(header), 1)
     return values
+
+
+def _seal(values: dict[int, bytes]) -> str:
+    """Of a file that we wrote; Private Information of others says nothing to us."""
+    sealed = values.get(0x0102, b"")
+    ours = _text(values.get(0x0100, b"")) == IMPLEMENTATION_CLASS_UID
+    return sealed.hex() if ours and len(sealed) == SEAL_BYTES else ""
 
 
 def _text(value: bytes) -> str:

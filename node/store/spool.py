@@ -2,6 +2,9 @@
 
     incoming/<random>.part               being written; never acknowledged, swept at start
     <2 hex>/<series key>/<instance key>.dcm    received
+
+A file gets its name, then bytes and name are made durable at the same time, which takes half as long as one after the
+other; only then it is acknowledged. What a power cut may tear between the two is known by the seal in the file.
     <2 hex>/<series key>/removed         what was there and has left (`store.removed`)
 
 Keys are hashes of UIDs, so nothing a peer sends becomes part of a path. Each file says by its File Meta Information who
@@ -15,7 +18,8 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -31,7 +35,7 @@ from node.dicom.part10 import FileMeta
 from node.errors import InvalidObject, TransientError
 from node.series import Arrival, Sender
 from node.store import removed
-from node.store.durable import PRIVATE, sync_folder
+from node.store.durable import PRIVATE, sync_file, sync_folder
 from node.store.quarantine import Quarantine
 
 _log = structlog.get_logger(__name__)
@@ -39,10 +43,15 @@ _log = structlog.get_logger(__name__)
 _LOOK_EVERY_BYTES = 8 << 20  # how often the free space is looked at while an object arrives
 _KEY_LENGTH = 32  # hexadecimal digits of SHA-256: 128 bits
 _REMEMBERED_FOLDERS = 4096
+_SYNCERS = 8  # folders that are made durable at one time
 
 
 class SpoolFull(TransientError):
     """The spool cannot take an object now: no space beyond the reserve, or the disk refuses to write."""
+
+
+class _BytesRefused(OSError):
+    """The bytes of a file could not be made durable."""
 
 
 class Placement(Enum):
@@ -71,10 +80,12 @@ class Incoming:
 
     def __init__(self, path: Path, meta: FileMeta, spool: Spool) -> None:
         self.path, self.meta, self.failure = path, meta, ""
-        self._spool, self._hash, self._since_look, self._durable = spool, hashlib.sha256(), 0, False
+        self._spool, self._hash, self._since_look = spool, hashlib.sha256(), 0
         self._file: BinaryIO | None = path.open("xb", buffering=0)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells `sweep` that somebody writes it
-        self._put(part10.encode(meta))
+        encoded = part10.encode(meta)
+        self._seal_at = len(encoded) - part10.SEAL_BYTES
+        self._put(encoded)
 
     @property
     def sha256(self) -> str:
@@ -97,19 +108,27 @@ class Incoming:
         self._put(data)
 
     def finish(self) -> None:
-        """Make the bytes durable under the temporary name.
+        """Seal it: the object is whole.
 
         Raises:
-            SpoolFull: they could not be written; nothing is left.
+            SpoolFull: it could not be written; nothing is left.
         """
-        if self._file is not None and not self._durable:
+        if self._file is not None:
             try:
-                os.fsync(self._file.fileno())
-                self._durable = True
+                os.pwrite(self._file.fileno(), self._hash.digest(), self._seal_at)
             except OSError as error:
-                self._fail(f"{self.path} cannot be made durable: {error.strerror}")
+                self._fail(f"{self.path} cannot be written: {error.strerror}")
         if self.failure:
             raise SpoolFull(self.failure)
+
+    def sync(self) -> None:
+        """Make the bytes durable.
+
+        Raises:
+            OSError: the disk refuses.
+        """
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def discard(self) -> None:
         """Leave nothing behind. May be called at any time, and twice."""
@@ -148,6 +167,7 @@ class Spool:
         self._incoming.mkdir(exist_ok=True)
         self._lock = threading.Lock()
         self._durable_folders: set[Path] = set()
+        self._syncer = ThreadPoolExecutor(_SYNCERS, thread_name_prefix="sync")
 
     def require_space(self) -> None:
         """Raises SpoolFull where less than the reserve is free."""
@@ -197,23 +217,36 @@ class Spool:
 
     def _link(self, incoming: Incoming, path: Path) -> Placement:
         self._make_durable_folder(path.parent)
-        if removed.sha256_of(path) not in {None, incoming.sha256}:
-            return Placement.OTHER
         try:
             os.link(incoming.path, path)
         except FileExistsError:
-            placement = Placement.SAME if _holds(path, incoming.sha256) else Placement.OTHER
+            if not _holds(path, incoming.sha256):
+                return Placement.OTHER
+            # Who linked it may not have come to the next line yet.
+            self._make_durable(path, lambda: sync_file(path))
+            return Placement.SAME
         except FileNotFoundError:  # the folder was removed behind our back
             with self._lock:
                 self._durable_folders.discard(path.parent)
             self._make_durable_folder(path.parent)
             os.link(incoming.path, path)
-            placement = Placement.NEW
-        else:
-            placement = Placement.NEW
-        # Also for SAME: who linked it may not have come to this line yet.
-        sync_folder(path.parent)
-        return placement
+        try:
+            self._make_durable(path, incoming.sync)
+        except _BytesRefused:
+            path.unlink(missing_ok=True)
+            raise
+        return Placement.NEW
+
+    def _make_durable(self, path: Path, sync: Callable[[], None]) -> None:
+        """Bytes and name at once: the disk is told to write only once for both."""
+        name = self._syncer.submit(sync_folder, path.parent)
+        try:
+            sync()
+        except OSError as error:
+            raise _BytesRefused(error.errno, error.strerror) from error
+        finally:
+            wait((name,))
+        name.result()
 
     def _make_durable_folder(self, folder: Path) -> None:
         """Make a folder whose own name outlives a power cut, whoever made it."""
@@ -289,6 +322,9 @@ class Spool:
             file.seek(start)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             status = os.fstat(file.fileno())
+        if meta.sha256 != sha256:
+            reason = "its bytes are not those that it was sealed with: a power cut tore it before it was acknowledged"
+            raise InvalidObject(reason, sop_instance_uid=identity.sop_instance_uid)
         at = datetime.fromtimestamp(status.st_mtime, UTC)
         return arrival(meta, identity, path, size_bytes=status.st_size, sha256=sha256, at=at, again=True)
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 import shutil
+import struct
 import threading
 from pathlib import Path
 
@@ -30,6 +31,21 @@ def bring(spool: Spool, data: bytes = b"data set", identity: Identity = IDENTITY
     incoming = spool.open(META)
     incoming.write(data)
     return incoming, spool.place(incoming, identity)
+
+
+def whole_data_set() -> bytes:
+    """The UIDs of IDENTITY, and a value of some length."""
+    uids = {
+        (0x0008, 0x0016): META.sop_class_uid,
+        (0x0008, 0x0018): "1.2.3.4",
+        (0x0020, 0x000D): "1.2",
+        (0x0020, 0x000E): "1.2.3",
+    }
+    made = b""
+    for (group, element), uid in uids.items():
+        value = uid.encode() + b"\0" * (len(uid) % 2)
+        made += struct.pack("<HH2sH", group, element, b"UI", len(value)) + value
+    return made + struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, 512) + b"\1" * 512
 
 
 def incoming_files(spool: Spool) -> list[Path]:
@@ -68,14 +84,14 @@ def test_the_name_depends_on_study_series_and_instance(spool):
     assert len(paths) == 4
 
 
-def test_everything_is_synced_before_the_name_exists_and_the_folder_after(spool, monkeypatch):
+def test_bytes_and_names_are_synced_before_an_object_counts_as_placed(spool, monkeypatch):
     order: list[str] = []
     fsync, link = os.fsync, os.link
 
     def record_fsync(handle: int) -> None:
         target = Path(f"/proc/self/fd/{handle}").readlink()
-        order.append("file" if target.suffix == ".part" else "folder")
         fsync(handle)
+        order.append("file" if target.suffix == ".part" else target.name)
 
     def record_link(source, target) -> None:
         order.append("link")
@@ -83,10 +99,21 @@ def test_everything_is_synced_before_the_name_exists_and_the_folder_after(spool,
 
     monkeypatch.setattr(os, "fsync", record_fsync)
     monkeypatch.setattr(os, "link", record_link)
-    bring(spool)
-    assert order.index("file") < order.index("link")
-    assert order[-1] == "folder"
-    assert order[order.index("file") + 1 : order.index("link")] == ["folder", "folder"]  # those of the new folders
+    _, placed = bring(spool)
+    group, series, _ = Path(placed.path).parts
+    assert order[:3] == [group, spool.root.name, "link"]  # the names of the new folders come first
+    assert sorted(order[3:]) == sorted(["file", series])
+
+
+def test_a_file_that_a_power_cut_tore_is_known_by_its_seal(spool):
+    _, placed = bring(spool, whole_data_set())
+    assert spool.read(placed.path).sop_instance_uid == IDENTITY.sop_instance_uid
+    path = spool.root / placed.path
+    torn = bytearray(path.read_bytes())
+    torn[-10:] = bytes(10)  # a block that was not written yet; the header is all there
+    path.write_bytes(torn)
+    with pytest.raises(InvalidObject, match="not those that it was sealed with"):
+        spool.read(placed.path)
 
 
 def test_the_same_bytes_again(spool):
