@@ -10,6 +10,7 @@ The flow, one module a stage:
     send       C-STORE, STOW-RS, Orthanc REST or a folder; then the destination is asked what it holds
     retention  files leave the disk once they are delivered and past their age
     atna       the audit trail, told to audit repositories
+    notify     what needs a person is told by mail and webhook
     schedule   the clock that wakes the sweeps
 
 Every stage writes audit records; stages meet in the database and never call each other.

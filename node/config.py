@@ -6,6 +6,7 @@ Every key can be overridden by a variable: `HARMONODE_RECEIVE__PORT=11113` sets 
 from __future__ import annotations
 
 import os
+import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -40,6 +41,7 @@ AETitle = Annotated[
 ]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Address = Annotated[str, Field(pattern=r"^[^@\s,<>]+@[^@\s,<>]+$")]  # of a mailbox
 Seconds = Annotated[float, Field(gt=0)]
 Days = Annotated[float, Field(ge=0)]
 Compression = Literal["none", "jpeg-ls", "jpeg-2000"]  # lossless, all of them
@@ -230,6 +232,59 @@ class AuditServer(Section):
     confirm: Literal["close-notify", "none"] = "close-notify"
 
 
+class Mail(Section):
+    """A mail server, and who writes to whom."""
+
+    host: str = Field(min_length=1)
+    port: Port = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    tls: ClientTLS = ClientTLS()
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    sender: Address
+    recipients: tuple[Address, ...] = Field(min_length=1)
+    timeout_s: Seconds = 30
+
+
+class Webhook(Section):
+    """A URL that gets JSON; it may hold a secret itself, so it is shown nowhere."""
+
+    name: Name
+    url: SecretStr
+    secret: SecretStr = SecretStr("")  # signs; empty: unsigned
+    tls: ClientTLS = ClientTLS()
+    timeout_s: Seconds = 30
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_url(cls, value: SecretStr) -> SecretStr:
+        if not re.match(r"https?://[^/\s]+", value.get_secret_value()):
+            raise ValueError("is no http or https URL")
+        return value
+
+
+class Notify(Section):
+    """Who is told of what needs a person."""
+
+    page_url: str = ""  # of the web page as people reach it, for links
+    refused: bool = False
+    reasons: bool = False
+    again_min: float = Field(60, ge=0)
+    reminder_hours: float = Field(24, gt=0)
+    stuck_min: float = Field(15, ge=0)
+    verify_hours: float = Field(24, gt=0)
+    mail: Mail | None = None
+    webhooks: tuple[Webhook, ...] = ()
+
+    @field_validator("webhooks")
+    @classmethod
+    def _names_differ(cls, value: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
+        names = ["mail", *(webhook.name for webhook in value)]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"two ways to notify are called {', '.join(sorted(twice))}")
+        return value
+
+
 class Audit(Section):
     """Audit messages to repositories, PS3.15 section A.5 and IHE ATNA."""
 
@@ -327,6 +382,7 @@ class Config(BaseSettings):
     retention: Retention = Retention()
     derive: Derive = Derive()
     audit: Audit = Audit()
+    notify: Notify = Notify()
     destinations: tuple[Destination, ...] = ()
     web: Web = Web()
     sources: tuple[Source, ...] = ()

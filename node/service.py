@@ -19,6 +19,7 @@ from node import audit, complete, retention, select
 from node.atna import Shipper
 from node.config import Config, CountSource
 from node.derive import derive
+from node.notify import Notifier
 from node.queue import Queue, prepare
 from node.receive import Receiver
 from node.receive.scp import require_port
@@ -60,6 +61,7 @@ class Node:
         self.receiver = Receiver(config, self.database)
         self.clock = Clock()
         self.shippers = [Shipper(config, self.database, server) for server in config.audit.servers]
+        self.notifier = Notifier(config, self.database)
         self.workers = [Worker(f"worker-{number}", config_file) for number in range(config.process.workers)]
 
     def start(self) -> None:
@@ -76,6 +78,7 @@ class Node:
         self.clock.start()
         for worker in self.workers:
             worker.start()
+        self.notifier.start()
         if self.web:
             self.web.start(self._app())
         log.info("node started", host=self.config.receive.host, port=self.receiver.port, workers=len(self.workers))
@@ -90,6 +93,7 @@ class Node:
         if self.web:
             self.web.stop()
         self.receiver.stop()
+        self.notifier.stop()
         self.clock.stop()
         for worker in self.workers:
             worker.stop()

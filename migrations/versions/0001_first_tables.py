@@ -85,6 +85,26 @@ def upgrade() -> None:
         sa.UniqueConstraint("path"),
     )
     op.create_table(
+        "notice",
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("told_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("told", sa.Integer(), nullable=False),
+        sa.Column("keys", sa.JSON(), nullable=False),
+        sa.Column("gone_since", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("kind"),
+    )
+    op.create_table(
+        "posted",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("channel", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("letter", sa.JSON(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_table(
         "rule",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(length=64), nullable=False),
@@ -298,6 +318,8 @@ def downgrade() -> None:
 
     op.drop_table("series")
     op.drop_table("rule")
+    op.drop_table("posted")
+    op.drop_table("notice")
     op.drop_table("quarantined")
     op.drop_table("lease")
     with op.batch_alter_table("audit_record", schema=None) as batch_op:

@@ -18,6 +18,7 @@ from node.cli import (
     demo,
     doctor,
     folder,
+    notify,
     pull,
     replay,
     retention,
@@ -61,7 +62,7 @@ def _root(
     del config  # read by node.cli.context.settings
 
 
-for module in (serve, demo, send, pull, folder, retention, configuration, doctor, top):
+for module in (serve, demo, send, pull, folder, retention, configuration, doctor, notify, top):
     module.register(app)
 for part in (rulebook, replay):
     part.register(rules.rules_app)

@@ -251,6 +251,32 @@ class AuditCursor(Base):
     reason: Mapped[str | None] = mapped_column(Text)  # why it is down
 
 
+class Notice(Base):
+    """What people have been told of a problem that is there; gone when it is over."""
+
+    __tablename__ = "notice"
+
+    kind: Mapped[str] = mapped_column(String(32), primary_key=True)
+    since: Mapped[datetime]
+    told_at: Mapped[datetime]
+    told: Mapped[int]  # how many things it concerned when it was last told of
+    keys: Mapped[list[Any]]  # which
+    gone_since: Mapped[datetime | None]  # None while it is there
+
+
+class Posted(Base):
+    """A notification that a channel has not taken yet."""
+
+    __tablename__ = "posted"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    channel: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(32))
+    letter: Mapped[dict[str, Any]]  # notify.Letter.to_json()
+    tries: Mapped[int]
+    next_at: Mapped[datetime]
+
+
 class Rule(Base):
     """One version of a rule; the newest of a name is the one in force."""
 
