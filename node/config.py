@@ -318,6 +318,7 @@ class Web(Section):
     trusted_proxies: tuple[str, ...] = ()  # IP addresses or networks
     session_hours: float = Field(12, gt=0)
     show_patient: bool = False
+    echo_every_s: float = Field(300, ge=0)  # 0: never
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:

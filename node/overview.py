@@ -188,7 +188,7 @@ def overview(session: Session, config: Config, *, limit: int = 20, now: datetime
         destinations=tuple(_at(session, destination.name, destination.kind) for destination in config.destinations),
         today=_today(session, now),
         rates=_rates(session, now),
-        disk=_disk(config),
+        disk=disk_of(config),
     )
 
 
@@ -324,7 +324,7 @@ def _rates(session: Session, now: datetime) -> Rates:
     return Rates(60 * count / seconds, float(size or 0) / 1e6 / seconds, done or 0)
 
 
-def _disk(config: Config) -> Disk:
+def disk_of(config: Config) -> Disk:
     folder = config.data_dir.resolve()
     while not folder.exists():  # the node has not been started yet
         folder = folder.parent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -107,9 +108,23 @@ class Node:
     def _app(self) -> FastAPI:
         """The pages, and the routers of other stages beside them."""
         from node.web.app import create_app
+        from node.web.echoes import Echoes
         from node.web.site import Site, signing_key
 
-        return create_app(Site(self.config, self.database, self.queue, signing_key(self.config.data_dir)))
+        echoes, settings = Echoes(self.config), self.config.web
+        if settings.echo_every_s:
+            self.clock.every(settings.echo_every_s, "echo destinations", echoes.sweep)
+        key, probes = signing_key(self.config.data_dir), {"receiving": self._not_receiving}
+        return create_app(Site(self.config, self.database, self.queue, key, echoes, probes))
+
+    def _not_receiving(self) -> str:
+        """Why nobody can store; nothing where the port is open."""
+        host, port = self.config.receive.host, self.receiver.port
+        try:
+            socket.create_connection((_reachable(host), port), timeout=2).close()
+        except OSError as error:
+            return f"port {port} does not take connections: {error.strerror or error}"
+        return ""
 
     def _ask_count(self, source: CountSource, study_instance_uid: str, series_instance_uid: str) -> int | None:
         """How many instances the sender says the series has; None where it does not know the series."""
@@ -117,6 +132,11 @@ class Node:
         return count_instances(
             source.host, source.port, source.ae_title, ours, study_instance_uid, series_instance_uid, tls=source.tls
         )
+
+
+def _reachable(host: str) -> str:
+    """An address of this machine for one that is listened on: "every interface" is none."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
 def _web_server(config: Config) -> Server | None:

@@ -113,6 +113,15 @@ def load_volume(paths: Sequence[Path], progress: Progress | None = None) -> Load
     )
 
 
+def slice_hu(path: Path) -> NDArray[np.float32]:
+    """One instance (row, column) in HU. Raises as `load_volume`, for what is wrong with this instance alone."""
+    instance = read_instance(path)
+    stored = decode(instance)
+    hu = np.empty(stored.shape, np.float32)
+    _rescale(instance, stored, hu)
+    return hu
+
+
 def load_folder(folder: Path) -> dict[str, list[Path]]:
     """Series Instance UID -> its files, of every Part 10 file below `folder`; what is none is noted in the log."""
     found: dict[str, list[Path]] = {}

@@ -47,6 +47,15 @@ def parse_rule(document: Mapping[str, Any]) -> Rule:
     return rule
 
 
+def parse_text(text: str) -> Rule:
+    """The one rule of a YAML text. Raises as `parse_rule`, and where it is not YAML."""
+    try:
+        document = yaml.load(text, Loader=_NoKeyTwice)  # noqa: S506 - a safe loader
+    except yaml.YAMLError as error:
+        raise RuleError(f"this is not YAML: {error}") from error
+    return parse_rule(document)
+
+
 def read_rules(path: Path) -> list[Rule]:
     """The rules of a YAML file: one, or a list of them.
 

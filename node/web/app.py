@@ -15,12 +15,16 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from node.errors import ErrorKind, HarmonodeError
-from node.web import events, login, now, series
+from node.web import audit, destinations, disk, events, health, login, metrics, now, rules, series, viewer
 from node.web.auth import Forbidden, Gate, NotAuthenticated, Throttled
 from node.web.events import Pulse
 from node.web.headers import SecurityHeaders
 from node.web.pages import render, wants_html
 from node.web.site import Site
+
+_ROUTERS = tuple(
+    module.router for module in (login, events, now, series, viewer, rules, destinations, disk, audit, health, metrics)
+)
 
 _log = structlog.get_logger(__name__)
 
@@ -34,17 +38,19 @@ def create_app(site: Site, routers: Iterable[APIRouter] = ()) -> FastAPI:
     # Its generated documentation would load scripts from elsewhere.
     app = FastAPI(title="harmonode", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.site, app.state.gate, app.state.pulse = site, Gate(site), Pulse(site.database)
-    app.state.closing = threading.Event()
+    app.state.closing, app.state.verifier = threading.Event(), audit.Verifier()
+    app.state.metrics, app.state.sizes = metrics.Metrics(site), disk.Sizes(disk.folders_of(site))
     app.add_middleware(SecurityHeaders)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
-    for router in (login.router, events.router, now.router, series.router, *routers):
+    for router in (*_ROUTERS, *routers):
         app.include_router(router)
     app.add_exception_handler(NotAuthenticated, _log_in)
     app.add_exception_handler(Throttled, _throttled)
     app.add_exception_handler(Forbidden, _forbidden)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(HarmonodeError, _failed)
-    app.add_exception_handler(sa.exc.SQLAlchemyError, _no_database)
+    for fault in (sa.exc.DBAPIError, sa.exc.TimeoutError):
+        app.add_exception_handler(fault, _no_database)
     app.add_exception_handler(Exception, _broken)
     return app
 

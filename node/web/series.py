@@ -22,7 +22,7 @@ from node.web.records import condensed
 from node.web.roles import Role
 from node.web.site import Site
 from node.web.timeline import timeline
-from node.workflow import cancel, retry
+from node.workflow import cancel, retry, start_now
 from node.workflow.operate import RETRIED
 
 router = APIRouter(prefix="/series")
@@ -74,7 +74,7 @@ def series_page(request: Request, series_id: int, person: Viewer) -> Response:
     """One series."""
     site: Site = request.app.state.site
     with site.database.read() as session:
-        series = _find(session, series_id)
+        series = find(session, series_id)
         context = {"person": person, **_told(session, series)}
     context["patient"] = patient_of(site, series) if site.config.web.show_patient else None
     return render(request, "_series.html" if wants_part(request) else "series.html", context)
@@ -85,7 +85,16 @@ def retry_series(request: Request, series_id: int, person: Operator) -> Response
     """Try again a series that stands; as `harmonode series retry`."""
     site: Site = request.app.state.site
     with site.database.write() as session:
-        retry(session, site.queue, _find(session, series_id), person.actor)
+        retry(session, site.queue, find(session, series_id), person.actor)
+    return RedirectResponse(f"/series/{series_id}", HTTPStatus.SEE_OTHER)
+
+
+@router.post("/{series_id:int}/start")
+def start_series(request: Request, series_id: int, person: Operator) -> Response:
+    """Let a queued series start before all others; as `harmonode series start-now`."""
+    site: Site = request.app.state.site
+    with site.database.write() as session:
+        start_now(session, site.queue, find(session, series_id), person.actor)
     return RedirectResponse(f"/series/{series_id}", HTTPStatus.SEE_OTHER)
 
 
@@ -94,13 +103,14 @@ def cancel_series(request: Request, series_id: int, person: Operator) -> Respons
     """Stop a series where it stands; as `harmonode series cancel`."""
     site: Site = request.app.state.site
     with site.database.write() as session:
-        job = cancel(session, _find(session, series_id), person.actor)
+        job = cancel(session, find(session, series_id), person.actor)
     if job is not None:
         site.queue.cancel(job)
     return RedirectResponse(f"/series/{series_id}", HTTPStatus.SEE_OTHER)
 
 
-def _find(session: Session, series_id: int) -> Series:
+def find(session: Session, series_id: int) -> Series:
+    """Raises HTTPException, 404, where there is none."""
     series = session.get(Series, series_id)
     if series is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, f"there is no series {series_id}")

@@ -13,6 +13,7 @@ from node.config import Config
 from node.queue import Queue
 from node.store.durable import sync_folder
 from node.store.session import Database
+from node.web.echoes import Echoes
 
 _KEY_BYTES = 32
 
@@ -25,6 +26,7 @@ class Site:
     database: Database
     queue: Queue
     key: bytes  # signs cookies; who reads it can be anybody
+    echoes: Echoes  # of the destinations
     probes: Mapping[str, Callable[[], str]] = field(default_factory=dict)  # part of the node -> "", or what is wrong
 
     @property

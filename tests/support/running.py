@@ -68,7 +68,7 @@ class RunningNode:
             "receive": {"port": port, "disk_reserve_mb": 10},
             "complete": {"quiet_s": 1.5},
             "process": {"retry": {"first_delay_s": 0.5, "max_delay_s": 1}},
-            "web": {"port": 0},
+            "web": {"port": 0, "echo_every_s": 0},  # the peers of tests count who calls
             **settings,
         }
         self.file.write_text(yaml.safe_dump(everything))

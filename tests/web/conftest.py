@@ -18,6 +18,7 @@ from node.store.session import Database
 from node.web import tokens
 from node.web.app import create_app
 from node.web.auth import Person, require
+from node.web.echoes import Echoes
 from node.web.roles import Role
 from node.web.server import Server
 from node.web.site import Site, signing_key
@@ -71,7 +72,7 @@ def start_web(tmp_path: Path, database: Database) -> Iterator[Callable[..., Web]
             )
             queue = Queue(database)
             stack.callback(queue.close)
-            site = Site(config, database, queue, signing_key(tmp_path))
+            site = Site(config, database, queue, signing_key(tmp_path), Echoes(config))
             server = Server(config.web)
             server.start(create_app(site, routers))
             stack.callback(server.stop)
