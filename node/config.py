@@ -143,6 +143,7 @@ class Retry(Section):
 class Process(Section):
     workers: int = Field(1, ge=0)
     step_timeout_s: Seconds = 3600
+    memory_limit_mb: int = Field(0, ge=0)  # 0: three quarters of the machine's, shared among the workers
     retry: Retry = Retry()
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from node import audit, complete, retention, select
 from node.atna import Shipper
 from node.config import Config, CountSource
 from node.derive import derive
+from node.errors import OperatorError
 from node.notify import Notifier
 from node.queue import Queue, prepare
 from node.receive import Receiver
@@ -29,7 +30,7 @@ from node.schedule import Clock
 from node.send import confirm, count_instances, send
 from node.send.http import public_url
 from node.store.durable import PRIVATE
-from node.store.session import Database, upgrade
+from node.store.session import Database, DatabaseGone, require_current, sqlite_file, upgrade
 from node.store.tables import AuditRecord
 from node.workflow import Steps, run_worker
 
@@ -49,8 +50,11 @@ _RESTART_DELAY_S = 2.0  # a worker that dies at once must not be restarted in a 
 class Node:
     """A running node: receiver, sweeps, workers and web interface. `config_file` is what the workers read too."""
 
-    def __init__(self, config: Config, config_file: Path | None = None) -> None:
-        self.config = config
+    def __init__(
+        self, config: Config, config_file: Path | None = None, give_up: Callable[[], object] = lambda: None
+    ) -> None:
+        """`give_up` is called once where the node cannot go on; `fault` says why, and `stop` is to be called."""
+        self.config, self._give_up, self.fault = config, give_up, ""
         require_port(config.receive)  # first: where another node runs, nothing of its is touched
         self.web = _web_server(config)
         for folder in (config.data_dir, config.derived_dir):
@@ -86,6 +90,14 @@ class Node:
 
     def sweep(self) -> None:
         """Series that have gone quiet become complete; complete series meet the rules."""
+        try:
+            self.database.require_there()
+        except DatabaseGone as error:
+            if not self.fault:
+                self.fault = str(error)
+                log.critical("the node ends", reason=self.fault)
+                self._give_up()
+            return
         complete.sweep(self.config, self.database, self.config.spool_dir, ask_count=self._ask_count)
         select.sweep(self.config, self.database, self.queue)
 
@@ -98,8 +110,9 @@ class Node:
         self.clock.stop()
         for worker in self.workers:
             worker.stop()
-        with self.database.write() as session:
-            audit.record(session, audit.Event.STOP, f"the node {node.__version__} stopped")
+        if not self.fault:
+            with self.database.write() as session:
+                audit.record(session, audit.Event.STOP, f"the node {node.__version__} stopped")
         for shipper in self.shippers:
             shipper.stop()
         self.queue.close()
@@ -188,8 +201,16 @@ def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def work(config: Config, executor_id: str, *, exit_with_parent: bool) -> None:
-    """Run one worker until it is stopped."""
+    """Run one worker until it is stopped.
+
+    Raises:
+        OperatorError: there is no database, or not of this release: the node makes it, a worker never does.
+    """
+    file = sqlite_file(config.url)
+    if file is not None and not file.exists():
+        raise OperatorError(f"there is no database at {file}: `harmonode serve` makes it")
     database = Database(config.url)
+    require_current(database)
     run_worker(
         config,
         database,

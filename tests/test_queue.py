@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +14,7 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from postgres import Postgres
 from workshop import WHOLE, Workshop
 
 from node import queue
@@ -29,32 +26,10 @@ from node.store.tables import AuditHead, Job, Series
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[str]:
-    """The URL of an empty database `queue` in a Postgres of our own, on a socket in a folder of its own."""
-    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not binaries:
-        pytest.skip("no Postgres server is installed: `apt-get install postgresql`")
-    programs, root = binaries[-1].parent, os.geteuid() == 0
-    folder = Path(tempfile.mkdtemp(prefix="harmonode-postgres-"))
-    as_owner = []
-    if root:  # Postgres refuses to run as root
-        owner = pwd.getpwnam("postgres")
-        os.chown(folder, owner.pw_uid, owner.pw_gid)
-        as_owner = ["runuser", "-u", "postgres", "--"]
-    data = folder / "data"
-
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run([*as_owner, programs / program, *arguments], check=True, capture_output=True, cwd=folder)
-
-    run("initdb", "--pgdata", str(data), "--username", "node", "--auth", "trust", "--no-sync")
-    settings = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
-    run("pg_ctl", "--pgdata", str(data), "--wait", "--log", str(folder / "log"), "--options", settings, "start")
-    try:
-        for name in ("queue", "workflow"):
-            run("createdb", "--host", str(folder), "--username", "node", name)
-        yield f"postgresql+psycopg://node@/queue?host={folder}"
-    finally:
-        run("pg_ctl", "--pgdata", str(data), "--mode", "immediate", "stop")
-        shutil.rmtree(folder)
+    """The URL of an empty database `queue` in a Postgres of our own."""
+    server = Postgres("queue", "workflow")
+    yield server.url
+    server.close()
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -73,3 +74,15 @@ def test_stopping_waits_for_the_sweep_that_runs():
     assert began.wait(5)
     clock.stop()
     assert ended.is_set()
+
+
+def test_a_clock_that_is_set_back_stops_no_sweep(clock: Clock, monkeypatch: pytest.MonkeyPatch):
+    turns = threading.Semaphore(0)
+    clock.every(0.2, "count", turns.release)
+    assert turns.acquire(timeout=5)
+    (job,) = clock._scheduler.get_jobs()
+    job.modify(next_run_time=datetime.now(UTC) + timedelta(hours=1))  # as it stands once the clock was set back
+    assert not turns.acquire(timeout=0.5)
+    real = time.time
+    monkeypatch.setattr("node.schedule.time.time", lambda: real() - 3600)
+    assert turns.acquire(timeout=5)

@@ -13,6 +13,7 @@ import typer
 
 from node.cli.context import settings
 from node.config import Log
+from node.errors import OperatorError
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve(ctx: typer.Context) -> None:
-    """Run the node until it is told to stop (Ctrl-C or SIGTERM)."""
+    """Run the node until it is told to stop (Ctrl-C or SIGTERM), or its database is deleted under it (exit status 1)."""
     from node.service import Node
 
     config = settings(ctx)
@@ -29,12 +30,14 @@ def serve(ctx: typer.Context) -> None:
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    node = Node(config, ctx.find_root().params.get("config"))
+    node = Node(config, ctx.find_root().params.get("config"), give_up=stopping.set)
     node.start()
     try:
         stopping.wait()
     finally:
         node.stop()
+    if node.fault:
+        raise OperatorError(node.fault)
 
 
 def worker(

@@ -23,7 +23,7 @@ from node.errors import InvalidObject
 from node.journey import State
 from node.series import Arrival, Sender
 from node.store.quarantine import Kept, note
-from node.store.session import Database, after_commit
+from node.store.session import Database, DatabaseGone, after_commit
 from node.store.spool import Spool
 from node.store.tables import AuditRecord, Instance, Quarantined, Series
 
@@ -36,7 +36,8 @@ _FIRST_DELAY_S, _MAX_DELAY_S = 0.5, 30.0
 AT_REST = frozenset(
     {State.COMPLETE, State.PASSED, State.REFUSED, State.DONE, State.FAILED}
 )  # a new instance reopens the series; one that is worked on takes it in a later round, one that a person stopped stays
-_PASSES = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError)  # locked, full, gone: passes by itself
+# Locked, full, away: passes by itself. Deleted: the node ends, and the next start finds the arrivals in the spool.
+_PASSES = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, DatabaseGone)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,10 @@ _WRITE = {"harmonode_write": True}
 _POSTGRES_LOCK = 0x6861726D  # any constant: writers take turns as on SQLite, so they chain and never deadlock
 
 
+class DatabaseGone(OperatorError):
+    """The file of the database was deleted or replaced under a running process, which must end: what it writes now is lost."""
+
+
 class Database:
     """The node's database: `read()` for a consistent look, `write()` for one transaction that commits at its end."""
 
@@ -32,11 +36,13 @@ class Database:
             Path(self.engine.url.database or "").parent.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
             sa.event.listen(self.engine, "connect", _sqlite_pragmas)
             sa.event.listen(self.engine, "begin", _sqlite_begin)
+        self._file, self._inode = sqlite_file(url), 0  # SQLite's file when it was first used
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
         """What is read belongs to one moment, however long it takes; SQLite's WAL has it so without being asked."""
+        self.require_there()
         bind = self.engine
         if bind.dialect.name == "postgresql":  # else each statement would see what was committed before it
             bind = bind.execution_options(isolation_level="REPEATABLE READ")
@@ -46,6 +52,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """One transaction. It holds the write lock from its start, so nothing read in it can be stale."""
+        self.require_there()
         with self._sessions(bind=self.engine.execution_options(**_WRITE)) as session:
             with session.begin():
                 if self.engine.dialect.name == "postgresql":
@@ -53,6 +60,28 @@ class Database:
                 yield session
             for call in session.info.pop(_AFTER_COMMIT, ()):
                 call()
+
+    def require_there(self) -> None:
+        """
+        Raises:
+            DatabaseGone: the file is another one than at the first use. SQLite would go on writing to the deleted one.
+        """
+        if self._file is None:
+            return
+        if not self._inode:
+            self.engine.connect().close()  # makes the file; from now on a connection in the pool holds its inode
+            self._inode = self._file.stat().st_ino
+        try:
+            if self._file.stat().st_ino == self._inode:
+                return
+            what = "replaced by another"
+        except FileNotFoundError:
+            what = "deleted"
+        raise DatabaseGone(
+            f"the database {self._file} was {what} under the running node, which ends now. What was received is safe in "
+            "the spool. Put the right file back, or start without one: then arrivals are rebuilt from the spool, and "
+            "rules, audit trail and history begin anew"
+        )
 
     def close(self) -> None:
         self.engine.dispose()

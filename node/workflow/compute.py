@@ -19,6 +19,7 @@ from node.journey import State
 from node.plugin import Measurement, Quantity, Report, harmonized_slices
 from node.store.tables import Job
 from node.workflow.files import atomic, write_json
+from node.workflow.geometry import require_same_geometry
 from node.workflow.work import Work
 
 
@@ -77,6 +78,7 @@ def check(work: Work) -> None:
     with work.look() as held:
         measurement = Measurement.from_json(held.job.measurement or {})
     harmonized = np.load(work.harmonized_path, mmap_mode="r")
+    require_same_geometry(work.plugin.name, work.volume, harmonized)
     verdict = work.plugin.check(work.volume, harmonized, measurement, work.parameters)
     report = work.plugin.report(work.volume, harmonized, measurement, work.parameters)
     judged, told = _plain(work, "verdict", verdict.to_json()), _without_nan(report.to_json())

@@ -26,7 +26,7 @@ from node.workflow.deliver import confirm, send
 from node.workflow.derived import derive, lacking
 from node.workflow.errors import classify
 from node.workflow.hold import Hold
-from node.workflow.watchdog import time_limit
+from node.workflow.watchdog import machine_mb, memory_limit, time_limit
 from node.workflow.work import Context, Stopped, Work
 
 log = structlog.get_logger(__name__)
@@ -67,7 +67,12 @@ def _attempt(work: Work, name: str) -> str | None:
     here: State | None = None
     try:
         if work.state() == state:
-            with time_limit(work.context.config.process.step_timeout_s, partial(_hung, work, state)):
+            process = work.context.config.process
+            limit_mb = process.memory_limit_mb or machine_mb() * 3 // 4 // max(process.workers, 1)
+            with (
+                time_limit(process.step_timeout_s, partial(_hung, work, state)),
+                memory_limit(limit_mb, partial(_overgrown, work, state, limit_mb)),
+            ):
                 STEPS[state](work)
         here = work.state()
     except Stopped as stopped:
@@ -205,8 +210,17 @@ def backoff_s(retry: Retry, tries: int) -> float:
 
 
 def _hung(work: Work, state: State) -> None:
-    """A step ran past its time: stop the series. The process ends next, for nothing else ends a step."""
-    said = f"{state} took longer than {work.context.config.process.step_timeout_s:g} s and was stopped"
+    """A step ran past its time. The process ends next, for nothing else ends a step."""
+    _stop(work, state, f"{state} took longer than {work.context.config.process.step_timeout_s:g} s and was stopped")
+
+
+def _overgrown(work: Work, state: State, limit_mb: int, used_mb: int) -> None:
+    """A step used too much memory. The process ends next."""
+    limit = f"{limit_mb} MiB are allowed (process.memory_limit_mb)"
+    _stop(work, state, f"{state} used {used_mb} MiB of memory and was stopped: {limit}")
+
+
+def _stop(work: Work, state: State, said: str) -> None:
     with work.transaction() as held:
         if State(held.series.state) is state:  # else it ended in the last moment
             held.rest(State.FAILED, Event.FAILURE, said, kind=ErrorKind.PERMANENT, detail={"step": state.value})

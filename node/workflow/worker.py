@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import threading
+import time
 from datetime import UTC, datetime
 from functools import partial
 from typing import BinaryIO
@@ -19,7 +20,7 @@ from node.config import Config
 from node.errors import ConfigError
 from node.queue import POLL_S, Executor, Queue
 from node.store import leases
-from node.store.session import Database
+from node.store.session import Database, DatabaseGone
 from node.store.tables import Job
 from node.workflow.run import run_job
 from node.workflow.takeover import take_over
@@ -29,6 +30,8 @@ from node.workflow.work import Context, Steps
 log = structlog.get_logger(__name__)
 
 LEASE_S = 60.0  # longer than any wait for the database, so that a worker that lives is not taken for dead
+EXIT_GONE = 74  # EX_IOERR
+_LOOK_S = 1.0  # how often it is looked whether the database is there
 _PATIENCE_S = 2.0  # a step that tells its progress notices within a slice that the worker ends
 
 
@@ -156,10 +159,18 @@ class Worker:
 
     def _beat(self) -> None:
         """Renew the lease and look after the jobs of the dead; a database that does not answer is asked again."""
-        while not self._ending.wait(self._lease_s / 4):
+        renewed = time.monotonic()
+        while not self._ending.wait(min(_LOOK_S, self._lease_s / 4)):
             try:
+                self.database.require_there()
+                if time.monotonic() - renewed < self._lease_s / 4:
+                    continue
+                renewed = time.monotonic()
                 with self.database.write() as session:
                     leases.renew(session, self.executor_id, datetime.now(UTC), self._lease_s)
                 take_over(self.database, self._queue, datetime.now(UTC))
+            except DatabaseGone as error:
+                log.critical("the worker ends", worker=self.executor_id, reason=str(error))
+                os._exit(EXIT_GONE)
             except Exception:
                 log.exception("the lease could not be renewed, it is tried again", worker=self.executor_id)

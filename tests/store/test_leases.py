@@ -41,3 +41,13 @@ def test_a_sweep_is_held_by_one_until_it_is_released_or_lapses(database: Databas
         assert leases.acquire(session, "sweep", at(30), 30)
         leases.release(session, "sweep")
         assert leases.acquire(session, "sweep", at(31), 30)
+
+
+def test_a_lease_from_the_future_does_not_hold(database: Database):
+    """The clock was set back: the dead are not alive until it has caught up."""
+    with database.write() as session:
+        leases.renew(session, "worker-0", at(3600), 60)
+        assert leases.alive(session, NOON) == set()
+        assert leases.acquire(session, "worker-0", NOON, 60)
+        leases.renew(session, "elsewhere", at(50), 60)
+        assert leases.alive(session, NOON) == {"worker-0", "elsewhere"}, "clocks differ a little"

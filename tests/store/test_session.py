@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from node.errors import OperatorError
-from node.store.session import Database, require_current, revision
+from node.store.session import Database, DatabaseGone, require_current, revision
 from node.store.tables import AuditHead, Base
 
 
@@ -76,3 +76,17 @@ def test_an_error_rolls_back(database: Database):
         1 / 0  # noqa: B018
     with database.read() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(AuditHead)) == 0
+
+
+@pytest.mark.parametrize("there", [False, True], ids=["deleted", "replaced"])
+def test_a_file_that_goes_under_a_running_process_is_noticed(tmp_path: Path, database: Database, there: bool):
+    file = tmp_path / "harmonode.sqlite3"
+    with database.read() as session:
+        session.execute(sa.text("SELECT 1"))
+    copy = file.read_bytes()
+    file.unlink()
+    if there:
+        file.write_bytes(copy)
+    for use in (database.read, database.write):
+        with pytest.raises(DatabaseGone, match="replaced" if there else "deleted"), use():
+            pass

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import yaml
+from peers import listens
 
 from node import audit
 from node.config import Config, DimseDestination, load
-from node.errors import HarmonodeError
 from node.journey import State
 from node.rules.load import parse_rule, save, set_enabled
-from node.send import echo, send
+from node.send import send
 from node.store.session import Database
 from node.store.tables import AuditRecord, Quarantined, Series
 
@@ -65,12 +65,12 @@ class RunningNode:
         self.file = folder / "config.yaml"
         everything: dict[str, Any] = {
             "data_dir": str(folder / "data"),
-            "receive": {"port": port, "disk_reserve_mb": 10},
             "complete": {"quiet_s": 1.5},
             "process": {"retry": {"first_delay_s": 0.5, "max_delay_s": 1}},
             "web": {"port": 0, "echo_every_s": 0},  # the peers of tests count who calls
             **settings,
         }
+        everything["receive"] = {"port": port, "disk_reserve_mb": 10, **settings.get("receive", {})}
         self.file.write_text(yaml.safe_dump(everything))
         self.config: Config = load(self.file)
         self.process: subprocess.Popen[bytes] | None = None
@@ -86,14 +86,9 @@ class RunningNode:
                 [sys.executable, "-m", "node.cli", "--config", str(self.file), "serve"],
                 stdout=log, stderr=log, env=self.environment,
             )  # fmt: skip
-        for _ in range(400):
-            try:
-                echo(self.door)
-            except HarmonodeError:
-                assert self.process.poll() is None, self.log
-                time.sleep(0.1)
-            else:
-                break
+        while not listens(self.config.receive.port):
+            assert self.process.poll() is None, self.log
+            time.sleep(0.05)
         self.database = self.database or Database(self.config.url)
 
     def kill(self) -> None:
@@ -184,15 +179,20 @@ class RunningNode:
         assert flaws == []
 
 
+def install_plugin(site: Path, name: str, class_name: str, code: str) -> None:
+    """Put a plugin where a process with `site` in its PYTHONPATH finds it as any other."""
+    info = site / f"{name}-1.dist-info"
+    info.mkdir(parents=True)
+    (site / f"{name}_plugin.py").write_text(code)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[harmonode.plugins]\n{name} = {name}_plugin:{class_name}\n")
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """The processes' environment: a plugin that takes its time is installed as any other is."""
-    site = tmp_path / "site"
-    (site / "slow-1.dist-info").mkdir(parents=True)
-    (site / "slow_plugin.py").write_text(SLOW_PLUGIN)
-    (site / "slow-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: slow\nVersion: 1\n")
-    (site / "slow-1.dist-info" / "entry_points.txt").write_text("[harmonode.plugins]\nslow = slow_plugin:Slow\n")
-    return {**os.environ, "PYTHONPATH": str(site)}
+    """The processes' environment: a plugin that takes its time is installed."""
+    install_plugin(tmp_path / "site", "slow", "Slow", SLOW_PLUGIN)
+    return {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
 
 
 @pytest.fixture
