@@ -1,22 +1,32 @@
-"""`harmonode rules history` and `rules diff`: what was changed, by whom, when and why."""
+"""`harmonode rules history`, `diff`, `export` and `import`: the rules over time, and under version control."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from node.cli.context import JSON, database, out, print_json
-from node.cli.rules import Name
-from node.rules import history
+from node.cli.context import JSON, actor, database, out, print_json
+from node.cli.rules import Name, Why, read_checked
+from node.rules import history, transfer
 
 
 def register(rules: typer.Typer) -> None:
     rules.command("history", epilog="Example: harmonode rules history lung")(history_command)
     rules.command("diff", epilog="Example: harmonode rules diff lung 1 2")(diff_command)
+    rules.command("export", epilog="Example: harmonode rules export rules.yaml")(export_command)
+    rules.command("import", epilog="Example: harmonode rules import rules.yaml --dry-run")(import_command)
 
 
+_SAID = {
+    "added": "{} added",
+    "changed": "{} changed",
+    "removed": "{} removed",
+    "same": "says the same already",
+    "kept": "stays as it is: the file does not name it",
+}
 _STYLE = {"+": "green", "-": "red", "@": "dim"}
 
 
@@ -49,6 +59,49 @@ def diff_command(
     if not lines:
         out.print(f"Rule {name} says the same in version {before.version} and in version {after.version}.")
     print_diff(lines)
+
+
+def export_command(
+    ctx: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="Where to, for version control.", metavar="FILE", show_default="standard output"),
+    ] = None,
+) -> None:
+    """All rules as YAML, ordered by name. Over an earlier export, comments on rules that did not change stay."""
+    with database(ctx) as opened, opened.read() as session:
+        text = transfer.export(session, file.read_text("utf-8") if file is not None and file.exists() else "")
+    if file is None:
+        typer.echo(text, nl=False)
+        return
+    part = file.with_name(f"{file.name}.part")
+    part.write_text(text, "utf-8")
+    part.replace(file)
+    out.print(f"The rules are in {file}.", markup=False, highlight=False)
+
+
+def import_command(  # noqa: PLR0917 - one argument an option
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="YAML: a list of rules.", metavar="FILE")],
+    why: Why = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove the rules that the file does not name.")] = False,
+    as_json: JSON = False,
+) -> None:
+    """Put the rules of a file in force: all of them, or none where anything is wrong with one. Shows what changes."""
+    rules = read_checked(ctx, file)
+    with database(ctx) as opened, opened.write() as session:
+        changes = transfer.plan(session, rules, prune=prune)
+        if not dry_run:
+            transfer.apply(session, changes, author=actor(), why=why)
+    if as_json:
+        told = [{"name": change.name, "what": change.what, "diff": list(change.lines)} for change in changes]
+        print_json({"dry_run": dry_run, "changes": told})
+        return
+    for change in changes:
+        said = _SAID[change.what].format("would be" if dry_run else "is")
+        out.print(f"Rule {change.name} {said}.", markup=False, highlight=False)
+        print_diff(change.lines, indent="  ")
 
 
 def print_diff(lines: list[str] | tuple[str, ...], indent: str = "") -> None:

@@ -18,6 +18,7 @@ from node.errors import PermanentError, RuleError
 from node.rules import load
 from node.rules.explain import Decision, text
 from node.rules.match import InForce, decide
+from node.rules.model import Rule
 from node.rules.replay import ask_again
 from node.series import SeriesFacts
 from node.store import tables
@@ -90,10 +91,7 @@ def add_command(
     why: Why = "",
 ) -> None:
     """Put rules in force; one that exists already gets a new version."""
-    rules = load.read_rules(file)
-    known = [destination.name for destination in settings(ctx).destinations]
-    for rule in rules:
-        load.check_references(rule, known, _check_plugin)
+    rules = read_checked(ctx, file)
     with database(ctx) as opened, opened.write() as session:
         for rule in rules:
             _add(session, rule, why)
@@ -199,6 +197,17 @@ def explain_command(
     out.print(reason or "it has not met the rules yet", markup=False, highlight=False)
     if decision is not None:
         _print(decision)
+
+
+def read_checked(ctx: typer.Context, file: Path) -> list[Rule]:
+    """The rules of a file, all of whose plugins, parameters and destinations there are.
+
+    Raises:
+        RuleError: names every flaw with its line.
+    """
+    written = load.read_file(file)
+    load.check_file(written, [one.name for one in settings(ctx).destinations], _check_plugin)
+    return [one.rule for one in written]
 
 
 def _check_plugin(name: str, given: Mapping[str, Any]) -> None:

@@ -9,7 +9,10 @@ One module a concern, each above those it needs:
     match      a rule and the facts of a series -> an explanation
     check      what is wrong with one clause: a misspelt keyword, a wrong type, a bad pattern
     reach      what can never decide: contradictions, clauses that always hold, shadowed rules
+    flaws      what is wrong with a rule, in words and with its place in the document
+    file       a YAML file of rules: documents, and the lines they stand on
     load       from YAML to a rule that is known to be sound; in the database with versions and audit
+    transfer   all rules as one file for version control, out and in
     history    the versions of a rule, and what differs between two
     replay     what a rule would have selected among past series, against what was selected then
 

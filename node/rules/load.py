@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,22 @@ from sqlalchemy.orm import Session
 from node.audit import Event, record
 from node.errors import ConfigError, RuleError
 from node.rules import check, reach
+from node.rules.file import Text, texts
+from node.rules.flaws import Flaw, from_pydantic, named, places_of
 from node.rules.match import InForce
-from node.rules.model import KINDS, Clause, Rule
-from node.rules.when import When, Window
+from node.rules.model import Rule
 from node.store import tables
 
 SHIPPED = Path(__file__).with_name("shipped.yaml")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A rule of a file."""
+
+    rule: Rule
+    text: Text
+
 
 CheckPlugin = Callable[[str, Mapping[str, Any]], object]
 """Raises ConfigError where no such plugin is installed, or where its parameters are wrong."""
@@ -34,17 +44,25 @@ def parse_rule(document: Mapping[str, Any]) -> Rule:
     Raises:
         RuleError: names every clause that is misspelt, of a wrong type, or decides nothing.
     """
+    rule, flaws = examine(document)
+    if rule is None or flaws:
+        told = "; ".join(flaw.told(document) for flaw in flaws)
+        raise RuleError(f"{named(document)} cannot be loaded: {told}" if isinstance(document, Mapping) else told)
+    return rule
+
+
+def examine(document: Any) -> tuple[Rule | None, list[Flaw]]:
+    """The rule that a document is, or everything that is wrong with it."""
     if not isinstance(document, Mapping):
-        raise RuleError(f"a rule is a map with name, match and plugin, not {type(document).__name__}")
+        return None, [Flaw((), f"a rule is a map with name, match and plugin, not {type(document).__name__}")]
     try:
         rule = Rule.model_validate(document)
     except ValidationError as error:
-        flaws = [_from_pydantic(document, one["loc"], one["type"], one["msg"]) for one in error.errors()]
-        raise _rule_error(document, flaws) from error
+        return None, [from_pydantic(document, one["loc"], one["type"], one["msg"]) for one in error.errors()]
+    except RecursionError:
+        return None, [Flaw(("match",), f"more than {check.MOST_NESTED} levels deep")]
     unsound = list(check.problems(rule.match)) or list(reach.problems(rule.match))
-    if unsound:
-        raise _rule_error(document, [(_places(path), what) for path, what in unsound])
-    return rule
+    return rule, [Flaw(places_of(path), what) for path, what in unsound]
 
 
 def parse_text(text: str) -> Rule:
@@ -60,23 +78,44 @@ def read_rules(path: Path) -> list[Rule]:
     """The rules of a YAML file: one, or a list of them.
 
     Raises:
-        RuleError: the file is not YAML, a rule is unsound, or two have the same name.
+        RuleError: the file is not YAML, a rule is unsound, or two have the same name; each flaw with its line.
     """
+    return [one.rule for one in read_file(path)]
+
+
+def read_file(path: Path) -> list[Written]:
+    """As `read_rules`, each with where it stands.
+
+    Raises:
+        RuleError: as `read_rules`.
+    """
+    written, flaws = [], []
+    for text in texts(path):
+        rule, wrong = examine(text.document)
+        flaws += [f"{text.where(flaw.places)}: {named(text.document)}: {flaw.told(text.document)}" for flaw in wrong]
+        if rule is not None:
+            written.append(Written(rule, text))
+    if flaws:
+        raise RuleError("\n".join(flaws))
+    seen: set[str] = set()
+    for one in written:
+        if one.rule.name in seen:
+            raise RuleError(f"{one.text.where(('name',))}: two rules are called {one.rule.name}")
+        seen.add(one.rule.name)
+    check_reachable([InForce(one.rule, 0, one.rule.enabled) for one in written], seen)
+    return written
+
+
+def reference_flaws(rule: Rule, destinations: Collection[str], check_plugin: CheckPlugin) -> Iterator[Flaw]:
+    """What the rule names and does not exist: its plugin, with these parameters, and its destinations."""
+    for index, name in enumerate(rule.destinations):
+        if name not in destinations:
+            known = ", ".join(destinations) or "none"
+            yield Flaw(("destinations", index), f"no destination {name} in the configuration; there are: {known}")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_NoKeyTwice)  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RuleError(f"{path} is not YAML: {error}") from error
-    except OSError as error:
-        raise RuleError(f"{path} cannot be read: {error.strerror}") from error
-    documents = content if isinstance(content, list) else [content]
-    if not documents:
-        raise RuleError(f"{path} holds no rule")
-    rules = [parse_rule(document) for document in documents]
-    names = [rule.name for rule in rules]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise RuleError(f"{path}: two rules are called {', '.join(twice)}")
-    check_reachable([InForce(rule, 0, rule.enabled) for rule in rules], names)
-    return rules
+        check_plugin(rule.plugin, rule.parameters)
+    except ConfigError as error:
+        yield Flaw(("parameters",) if rule.parameters else ("plugin",), str(error))
 
 
 def check_references(rule: Rule, destinations: Collection[str], check_plugin: CheckPlugin) -> None:
@@ -85,16 +124,23 @@ def check_references(rule: Rule, destinations: Collection[str], check_plugin: Ch
     Raises:
         RuleError: names what does not.
     """
-    unknown = [name for name in rule.destinations if name not in destinations]
-    if unknown:
-        known = ", ".join(destinations) or "none"
-        raise RuleError(
-            f"rule {rule.name!r}: no destination {', '.join(unknown)} in the configuration; there are: {known}"
-        )
-    try:
-        check_plugin(rule.plugin, rule.parameters)
-    except ConfigError as error:
-        raise RuleError(f"rule {rule.name!r}: {error}") from error
+    if flaws := list(reference_flaws(rule, destinations, check_plugin)):
+        raise RuleError(f"rule {rule.name!r}: {'; '.join(flaw.what for flaw in flaws)}")
+
+
+def check_file(rules: Sequence[Written], destinations: Collection[str], check_plugin: CheckPlugin) -> None:
+    """As `check_references`, of all rules of a file.
+
+    Raises:
+        RuleError: names what does not, each with its line.
+    """
+    flaws = [
+        f"{one.text.where(flaw.places)}: rule {one.rule.name!r}: {flaw.what}"
+        for one in rules
+        for flaw in reference_flaws(one.rule, destinations, check_plugin)
+    ]
+    if flaws:
+        raise RuleError("\n".join(flaws))
 
 
 def check_reachable(rules: Sequence[InForce], names: Collection[str]) -> None:
@@ -171,7 +217,7 @@ def save(session: Session, rule: Rule, *, author: str, why: str = "") -> int:
     if rule.enabled:
         others = [loaded(row) for row in rows if row.enabled and row.name != rule.name]
         check_reachable([*others, InForce(rule, 0, enabled=True)], [rule.name])
-    return _write(session, rule.name, rule.document(), current, author=author, why=why)
+    return write_version(session, rule.name, rule.document(), current, author=author, why=why)
 
 
 def set_enabled(session: Session, name: str, *, enabled: bool, author: str, why: str = "") -> int:
@@ -185,7 +231,7 @@ def set_enabled(session: Session, name: str, *, enabled: bool, author: str, why:
     if enabled:
         return save(session, parse_rule(document), author=author, why=why)
     if current.enabled:
-        return _write(session, name, document, current, author=author, why=why)
+        return write_version(session, name, document, current, author=author, why=why)
     return current.version
 
 
@@ -195,7 +241,7 @@ def remove(session: Session, name: str, *, author: str, why: str = "") -> None:
     Raises:
         RuleError: there is none of that name.
     """
-    _write(session, name, None, find(session, name), author=author, why=why)
+    write_version(session, name, None, find(session, name), author=author, why=why)
 
 
 def hidden_by(session: Session, name: str) -> list[str]:
@@ -214,7 +260,7 @@ def seed(session: Session) -> int:
     return len(rules)
 
 
-def _write(
+def write_version(
     session: Session, name: str, after: dict[str, Any] | None, current: tables.Rule | None, *, author: str, why: str
 ) -> int:
     before = current.document if current is not None else None
@@ -251,98 +297,3 @@ def diff(before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> l
 def as_yaml(document: Mapping[str, Any]) -> str:
     """A rule's document as a person would write it."""
     return yaml.safe_dump(dict(document), sort_keys=False, allow_unicode=True, default_flow_style=None, width=110)
-
-
-class _NoKeyTwice(yaml.SafeLoader):
-    """YAML lets the last of two equal keys win in silence; a clause with two `equals` is a mistake."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _value in node.value]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.constructor.ConstructorError(
-                problem=f"the key {twice[0]!r} stands here twice", problem_mark=node.start_mark
-            )
-        return super().construct_mapping(node, deep)
-
-
-Places = Sequence[int | str]
-"""Where something stands in a document: keys and indices from the top."""
-
-
-def _rule_error(document: Mapping[str, Any], flaws: Sequence[tuple[Places, str]]) -> RuleError:
-    name = f"rule {document['name']!r}" if document.get("name") else "a rule without a name"
-    listed = "; ".join(f"{_path(places)}{_subject_at(document, places)}: {what}" for places, what in flaws)
-    return RuleError(f"{name} cannot be loaded: {listed}")
-
-
-def _path(places: Places) -> str:
-    return "".join(f"[{place}]" if isinstance(place, int) else f".{place}" for place in places).lstrip(".")
-
-
-def _places(path: str) -> Places:
-    """Those of a path such as `match.all[2].any[0]`."""
-    return [int(index) if index else word for word, index in re.findall(r"(\w+)|\[(\d+)\]", path)]
-
-
-def _subject_at(document: Mapping[str, Any], places: Places) -> str:
-    """` (tag BodyPartExamined)`: what the clause at that place, or around it, speaks of."""
-    said = ""
-    for part in _along(document, places):
-        if isinstance(part, Mapping):
-            said = next((f" ({key} {part[key]})" for key in ("tag", "fact") if part.get(key) is not None), said)
-    return said
-
-
-def _along(document: Any, places: Places) -> list[Any]:
-    """Every part of the document on the way to that place, as far as there are any."""
-    found = [document]
-    for place in places:
-        try:
-            found.append(found[-1][place])
-        except (KeyError, IndexError, TypeError):
-            break
-    return found
-
-
-def _from_pydantic(document: Mapping[str, Any], where: Places, kind: str, said: str) -> tuple[Places, str]:
-    """Place and message of an error of the model, for people."""
-    places = [place for place in where if not str(place).startswith("<")]
-    if "between" in places and kind in {"tuple_type", "too_long", "too_short", "missing"}:
-        return places, "expected two numbers, [low, high], either of them null for an open end"
-    if kind == "union_tag_not_found":
-        return places, _no_part(_along(document, places)[-1])
-    if kind == "extra_forbidden":
-        return places, _unexpected(str(places[-1]), _along(document, places[:-1])[-1])
-    if kind == "missing":
-        return places, "is missing"
-    return places, said.removeprefix("Value error, ")
-
-
-def _no_part(part: Any) -> str:
-    tests = ", ".join(KINDS)
-    if not isinstance(part, Mapping):
-        return f"expected a clause such as {{tag: Modality, equals: CT}}, or all, any, not; got {part!r}"
-    hints = [_did_you_mean(str(key), KINDS) for key in part if key not in Clause.model_fields]
-    return f"nothing here says what to test{''.join(hints)}; expected one of {tests}"
-
-
-_OF_A_CLAUSE = [*KINDS, *Clause.model_fields]
-_KNOWN = (
-    ("plugin", [*Rule.model_fields]),
-    ("zone", [*When.model_fields]),
-    ("hours", [*Window.model_fields]),
-    ("days", [*Window.model_fields]),
-)
-"""What tells a part of a rule that is no part of its match tree, and what may stand in it."""
-
-
-def _unexpected(key: str, part: Any) -> str:
-    if key in KINDS and isinstance(part, Mapping):
-        return f"a part of the tree has one test, and this one has {' and '.join(one for one in part if one in KINDS)}"
-    known = next((fields for mark, fields in _KNOWN if isinstance(part, Mapping) and mark in part), _OF_A_CLAUSE)
-    return f"unknown key{_did_you_mean(key, known)}"
-
-
-def _did_you_mean(word: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f" (did you mean {near[0]}?)" if near else ""

@@ -9,6 +9,7 @@ import pytest
 import typer
 
 from node.cli.since import moment
+from node.errors import RuleError
 from node.rules import load
 from node.series import SeriesFacts, TagValues
 from node.store.tables import Series
@@ -59,6 +60,25 @@ def test_replay_says_what_a_file_of_rules_would_have_selected(rules, database, t
     }
     lost = json.loads(rules("replay", "lung", "--json").output)
     assert (lost["rules"], lost["lost"]) == (["lung"], 2)
+
+
+def test_export_and_import(rules, config, tmp_path):
+    file = tmp_path / "rules.yaml"
+    assert rules("export").output.startswith("# The rules of a harmonode node")
+    assert "The rules are in" in rules("export", str(file)).output
+    assert "Rule lung says the same already." in rules("import", str(file)).output
+    file.write_text(file.read_text().replace("priority: 0", "priority: 7") + f"\n- {THICK}")
+    shown = rules("import", str(file), "--dry-run").output
+    assert "Rule lung would be changed." in shown
+    assert "+priority: 7" in shown
+    assert [row["version"] for row in json.loads(rules("list", "--json").output)] == [1], "a dry run changes nothing"
+    told = json.loads(rules("import", str(file), "--why", "as in git", "--json").output)
+    assert {one["name"]: one["what"] for one in told["changes"]} == {"lung": "changed", "thick": "added"}
+    assert "as in git" in rules("history", "thick").output
+    file.write_text(file.read_text().replace("identity", "identify").replace("SliceThickness", "SliceThicknes"))
+    with pytest.raises(RuleError, match=r"(?s)rules.yaml:\d+:\d+: rule 'lung': .*\n.*rules.yaml:\d+:\d+: rule 'thick'"):
+        rules("import", str(file))
+    assert len(json.loads(rules("history", "lung", "--json").output)) == 2, "nothing of it"
 
 
 def test_a_moment():
