@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from node.audit import Event, record
 from node.errors import ConfigError, RuleError
 from node.rules import check, reach
-from node.rules.file import Text, texts
+from node.rules.file import Text, parse, texts
 from node.rules.flaws import Flaw, from_pydantic, named, places_of
 from node.rules.match import InForce
 from node.rules.model import Rule
@@ -67,11 +67,10 @@ def examine(document: Any) -> tuple[Rule | None, list[Flaw]]:
 
 def parse_text(text: str) -> Rule:
     """The one rule of a YAML text. Raises as `parse_rule`, and where it is not YAML."""
-    try:
-        document = yaml.load(text, Loader=_NoKeyTwice)  # noqa: S506 - a safe loader
-    except yaml.YAMLError as error:
-        raise RuleError(f"this is not YAML: {error}") from error
-    return parse_rule(document)
+    found = parse(text, "this")
+    if len(found) > 1:
+        raise RuleError(f"expected one rule, got {len(found)}")
+    return parse_rule(found[0].document)
 
 
 def read_rules(path: Path) -> list[Rule]:
