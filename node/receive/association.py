@@ -25,6 +25,7 @@ from node.series import Sender
 
 LEAVE_S = 5.0  # how long a stopping node waits for the object that arrives
 _RELEASE_S = 2.0  # for a peer to answer our A-RELEASE-RQ
+_LAST_WORD_S = 0.5  # for a peer to take what it was told last by a node that stops
 _USER, _PROVIDER = 0, 2  # sources of an A-ABORT
 _UNRECOGNIZED, _UNEXPECTED, _INVALID_VALUE = 1, 2, 6  # reasons of a provider's A-ABORT, PS3.8 Table 9-26
 
@@ -90,7 +91,7 @@ class Association:
             while self.state is not State.IDLE:
                 self._next()
         except (Closed, TimedOut) as error:  # while something was sent
-            self._note(str(error))
+            self._note(str(error), ours=isinstance(error, TimedOut))
         finally:
             self.state = State.IDLE
             self._drop()
@@ -104,6 +105,8 @@ class Association:
             self._fire(Event.RELEASE)
         now = time.monotonic()
         by = min(self._leave_by, self._artim_at if self.state in _WITH_ARTIM else now + self._patience_s)
+        if self.state is State.CLOSING and self._leave_by < math.inf:
+            by = min(by, now + _LAST_WORD_S)
         if now > by:
             self._timed_out("it is time")
             return
@@ -134,7 +137,8 @@ class Association:
         if self.state in _WITH_ARTIM:
             self._fire(Event.ARTIM_EXPIRED)
         elif self._leave_by < math.inf:
-            self._end(Event.ABORT, "the node stops")
+            self._note("the node stops")
+            self._fire(Event.ABORT)
         else:
             self._end(Event.ABORT, f"{what} ({self._patience_s:g} s)")
 
@@ -157,7 +161,7 @@ class Association:
     def _fire(self, event: Event, body: memoryview | bytes = b"", reason: int = _UNEXPECTED) -> None:
         """Look the event up in PS3.8 Table 9-10, and do what stands there."""
         action, then = TRANSITIONS[event, self.state]
-        if action in ("AA-1", "AA-8"):
+        if action == "AA-8" or (action == "AA-1" and event is not Event.ABORT):
             self._note(f"{event.name} came unexpectedly, in {self.state} of PS3.8 Table 9-10", ours=True)
         self.state = then
         act = _ACTIONS.get(action)
