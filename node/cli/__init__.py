@@ -17,6 +17,7 @@ from node.cli import (
     database,
     demo,
     doctor,
+    edit,
     folder,
     notify,
     pull,
@@ -64,7 +65,7 @@ def _root(
 
 for module in (serve, demo, send, pull, folder, retention, configuration, doctor, notify, top):
     module.register(app)
-for part in (rulebook, replay):
+for part in (rulebook, edit, replay):
     part.register(rules.rules_app)
 app.add_typer(rules.rules_app, name="rules")
 app.add_typer(series.series_app, name="series")

@@ -213,10 +213,19 @@ def save(session: Session, rule: Rule, *, author: str, why: str = "") -> int:
     current = next((row for row in rows if row.name == rule.name), None)
     if current is not None and current.document == rule.document():
         return current.version
-    if rule.enabled:
-        others = [loaded(row) for row in rows if row.enabled and row.name != rule.name]
-        check_reachable([*others, InForce(rule, 0, enabled=True)], [rule.name])
+    require_reachable(session, rule)
     return write_version(session, rule.name, rule.document(), current, author=author, why=why)
+
+
+def require_reachable(session: Session, rule: Rule) -> None:
+    """Whether a series could reach the rule, were it in force beside the others; a disabled one may be any.
+
+    Raises:
+        RuleError: another rule makes it unreachable, or says the same.
+    """
+    if rule.enabled:
+        others = [loaded(row) for row in stored(session) if row.enabled and row.name != rule.name]
+        check_reachable([*others, InForce(rule, 0, enabled=True)], [rule.name])
 
 
 def set_enabled(session: Session, name: str, *, enabled: bool, author: str, why: str = "") -> int:
