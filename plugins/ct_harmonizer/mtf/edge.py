@@ -237,8 +237,8 @@ def _solve(
 
 def _moved(samples: Samples, shifts: NDArray[np.float64]) -> Samples:
     """The samples with each arc's line moved by its parabola (arc, 3) in mm over -1 to 1."""
-    by = shifts.astype(np.float32)[samples.arc]
-    moved = samples.depth_mm + by[:, 0] + samples.along * (by[:, 1] + samples.along * by[:, 2])
+    level, tilt, bend = (by.astype(np.float32)[samples.arc] for by in shifts.T)
+    moved = samples.depth_mm + level + samples.along * (tilt + samples.along * bend)
     return Samples(samples.arc, samples.along, moved, samples.hu, samples.count)
 
 
