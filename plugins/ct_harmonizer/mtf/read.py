@@ -16,8 +16,8 @@ RESAMPLES = 200
 
 # Relative deviations of f50 and f10 that the model itself leaves, beside the scatter between arcs. The first two are set by
 # the study of virtual bodies so that the intervals hold the truth as often as they say; the others are judgement beyond it.
-MODEL_ERROR = 0.002  # always
-JITTER_ERROR = 1.5  # more of it, times what the position error, divided out, costs at that frequency
+MODEL_ERROR = 0.002  # always, at f50; above it more, as frequency
+JITTER_ERROR = 1.2  # more of it, times what the position error, divided out, costs at that frequency
 THICK_ERROR_PER_MM = 0.01  # more of it for each mm of slice over 3 mm, where the skin bends within a slice
 CLOTH_ERROR = 0.10  # more of it where a cloth lies on the skin
 SHARP_ERROR = 0.10  # more of it for each 1/mm of f50 over 0.85 /mm, past the sharpest of the study
@@ -80,13 +80,15 @@ def read_edge(
 
 def _model_error(frequency_per_mm: NDArray[np.float64], fit: EdgeFit, conditions: Conditions) -> NDArray[np.float64]:
     """Relative deviation of the frequency at which the curve takes a value, for curves that take it at each of these."""
-    always = (
-        MODEL_ERROR,
+    f50 = crossing(FREQUENCY_PER_MM, fit.mtf, 0.5)
+    judged = (
         THICK_ERROR_PER_MM * max(conditions.thickness_mm - 3.0, 0.0),
         CLOTH_ERROR if fit.cloth_mm else 0.0,
-        SHARP_ERROR * max(crossing(FREQUENCY_PER_MM, fit.mtf, 0.5) - 0.85, 0.0),
+        SHARP_ERROR * max(f50 - 0.85, 0.0),
     )
-    return np.hypot(np.linalg.norm(always), JITTER_ERROR * 2 * (np.pi * conditions.jitter_mm * frequency_per_mm) ** 2)
+    shape = MODEL_ERROR * frequency_per_mm / f50
+    jitter = JITTER_ERROR * 2 * (np.pi * conditions.jitter_mm * frequency_per_mm) ** 2
+    return np.sqrt(shape**2 + jitter**2 + float(np.sum(np.square(judged))))
 
 
 def _standard_error(edges: Profile, esf: NDArray[np.float64], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
