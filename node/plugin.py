@@ -7,7 +7,7 @@ is taken for a fault of the plugin and stops the series as a permanent error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Protocol, Self, runtime_checkable
@@ -190,6 +190,10 @@ class Draws(Protocol):
 
     def picture(self, volume: Volume, measurement: Measurement) -> bytes:
         """PNG."""
+        ...
+
+    def comparison(self, series: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
+        """PNG of several series, each a label with its measurement's data or with `refused`, the reason."""
         ...
 
 

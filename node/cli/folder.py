@@ -23,6 +23,9 @@ from node.dicom.volume import LoadedVolume, load_folder, load_volume
 from node.errors import ConfigError, HarmonodeError, SeriesRefused
 
 FOLDER = Annotated[Path, typer.Argument(help="A folder of DICOM files, searched to its depth.", metavar="DIR")]
+FOLDERS = Annotated[
+    list[Path], typer.Argument(help="Folders of DICOM files, searched to their depth.", metavar="DIR...")
+]
 PLUGIN = Annotated[str, typer.Option("--plugin", help="The plugin to use.")]
 PARAMETERS = Annotated[
     list[str] | None, typer.Option("--set", help="A parameter of the plugin; may be repeated.", metavar="NAME=VALUE")
@@ -59,7 +62,7 @@ def harmonize(
 
 
 def mtf(
-    folder: FOLDER,
+    folders: FOLDERS,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -67,40 +70,65 @@ def mtf(
             help="Where the picture goes: a .png file, or a folder for one a series. By default the current folder; with --json, none is drawn.",
         ),
     ] = None,
+    compare: Annotated[
+        Path | None,
+        typer.Option(
+            "--compare",
+            help="A .png file for one picture of all series: their curves with bands, and what came of each. Then --picture is drawn only if given.",
+        ),
+    ] = None,
     parameters: PARAMETERS = None,
     as_json: JSON = False,
 ) -> None:
-    """Measure the MTF of every series of a folder at the skin-air interface, and the noise in its soft tissue.
+    """Measure the MTF of every series of the folders at the skin-air interface, and the noise in its soft tissue.
 
     Draws, a series a picture, the MTF with its band, the accepted skin on a slice, the edge, and the noise's spectrum.
     With --json: one object for one series, a list for several; frequencies in cycles/mm.
+    Exit status 1 where a series was refused or cannot be read; the others are measured all the same.
     """
     chosen = plugin.load("ct_harmonizer")
     given = plugin.parameters(chosen, {"require_lungs": False, **_parsed(parameters)})
-    drawn_in = picture or (None if as_json else Path())
-    found = dict(_series(folder))
+    drawn_in = picture or (None if as_json or compare else Path())
+    found = [series for folder in folders for series in _series(folder)]
     if drawn_in and _is_png(drawn_in) and len(found) > 1:
-        raise ConfigError(f"--picture {drawn_in} is one file, and {folder} holds {len(found)} series: name a folder")
+        raise ConfigError(f"--picture {drawn_in} is one file, and there are {len(found)} series: name a folder")
     results: list[dict[str, Any]] = []
-    for uid, paths in found.items():
-        volume = plugin.Volume.of(_load(paths))
+    labels: list[str] = []
+    for uid, paths in found:
+        labels.append(f"series ...{uid[-12:]}")
         try:
+            volume = plugin.Volume.of(_load(paths))
+            labels[-1] = _label(volume)
             measurement = chosen.measure(volume, given)
-        except SeriesRefused as error:
+        except HarmonodeError as error:
             results.append({"series_instance_uid": uid, "refused": str(error)})
             continue
         results.append({"series_instance_uid": uid, **measurement.data})
         if drawn_in and isinstance(chosen, plugin.Draws):
             path = drawn_in if _is_png(drawn_in) else drawn_in / f"mtf-{uid}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(chosen.picture(volume, measurement))
-            err.print(f"Picture: {path}", markup=False, highlight=False, soft_wrap=True)
+            _write(path, chosen.picture(volume, measurement))
+    if compare and isinstance(chosen, plugin.Draws):
+        _write(compare, chosen.comparison(list(zip(labels, results, strict=True))))
     if as_json:
         print_json(results[0] if len(results) == 1 else results)
     else:
         _print_mtf(results)
     if any("refused" in result for result in results):
         raise typer.Exit(1)
+
+
+def _label(volume: plugin.Volume) -> str:
+    """Scanner, kernel and slice thickness."""
+    header = volume.headers[0]
+    maker, kernel = (header.get(keyword) or "" for keyword in ("Manufacturer", "ConvolutionKernel"))
+    kernel = kernel[0] if isinstance(kernel, (list, tuple)) else kernel
+    return f"{maker} {kernel}".strip() + f", {volume.slice_thickness_mm or volume.spacing_mm[0]:g} mm"
+
+
+def _write(path: Path, png: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png)
+    err.print(f"Picture: {path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _is_png(path: Path) -> bool:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 _LUNG_WINDOW = (-1250.0, 250.0)  # centre -500, width 1500
 _DIFFERENCE_HU = 150.0
-_INK, _FAINT, _SOURCE, _TARGET, _AFTER = "#1d2733", "#8a97a6", "#c2410c", "#0f766e", "#1d4ed8"
+INK, FAINT, _SOURCE, _TARGET, _AFTER = "#1d2733", "#8a97a6", "#c2410c", "#0f766e", "#1d4ed8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +48,26 @@ def overview(
     index = int(np.argmax(lungs.sum(axis=(1, 2)))) if lungs.any() else len(before_hu) // 2
     box = _around(before_hu[index], padding[index])
     aspect = spacing_mm[1] / spacing_mm[2]
-    figure = _figure(15.0, 8.6)
+    figure = new_figure(15.0, 8.6)
     top = figure.add_gridspec(1, 4, width_ratios=(1, 1, 1, 0.035), left=0, right=0.96, bottom=0.46, top=1, wspace=0.04)
     foot = figure.add_gridspec(1, 2, left=0.045, right=0.98, bottom=0, top=0.38, wspace=0.12)
     before, after = before_hu[index][box], after_hu[index][box]
-    for column, (image, title) in enumerate(((before, "before"), (after, "after"))):
+    for column, (image, name) in enumerate(((before, "before"), (after, "after"))):
         axes = figure.add_subplot(top[column])
         axes.imshow(image, cmap="gray", vmin=_LUNG_WINDOW[0], vmax=_LUNG_WINDOW[1], aspect=aspect)
-        _title(axes, f"{title}   slice {index + 1} of {len(before_hu)}, window -500/1500")
+        title(axes, f"{name}   slice {index + 1} of {len(before_hu)}, window -500/1500")
         axes.axis("off")
     axes = figure.add_subplot(top[2])
     difference = np.where(padding[index][box], 0.0, after - before)
     shown = axes.imshow(difference, cmap="RdBu_r", vmin=-_DIFFERENCE_HU, vmax=_DIFFERENCE_HU, aspect=aspect)
-    _title(axes, "after less before")
+    title(axes, "after less before")
     axes.axis("off")
     bar = figure.colorbar(shown, cax=figure.add_subplot(top[3]))
-    bar.set_label("HU", color=_INK)
+    bar.set_label("HU", color=INK)
     bar.outline.set_visible(False)
     _draw_mtf(figure.add_subplot(foot[0]), sheet)
     _draw_table(figure.add_subplot(foot[1]), sheet)
-    return _png(figure)
+    return to_png(figure)
 
 
 def skin(hu: NDArray[np.float32], spacing_mm: tuple[float, float, float], data: Mapping[str, Any]) -> bytes:
@@ -76,7 +76,7 @@ def skin(hu: NDArray[np.float32], spacing_mm: tuple[float, float, float], data: 
     `data` is that of the plugin's measurement. Where the skin was not used, what it read is drawn with the curve that is used instead.
     """
     read = data.get("skin", data)
-    figure = _figure(13.5, 9.6)
+    figure = new_figure(13.5, 9.6)
     grid = figure.add_gridspec(2, 2, wspace=0.2, hspace=0.26)
     axes = figure.add_subplot(grid[0, 0])
     surface = read.get("surface", {"slice": len(hu) // 2, "points": []})
@@ -84,29 +84,29 @@ def skin(hu: NDArray[np.float32], spacing_mm: tuple[float, float, float], data: 
     axes.imshow(hu[index], cmap="gray", vmin=-1100, vmax=200, aspect=spacing_mm[1] / spacing_mm[2])
     axes.plot(points[:, 1], points[:, 0], "o", color="#f59e0b", markersize=4)
     axes.axis("off")
-    _title(axes, f"{len(points)} accepted segments on slice {index + 1} of {len(hu)}")
+    title(axes, f"{len(points)} accepted segments on slice {index + 1} of {len(hu)}")
     _draw_edge(figure.add_subplot(grid[0, 1]), read)
     _draw_curve(figure.add_subplot(grid[1, 0]), data, read)
     _draw_noise(figure.add_subplot(grid[1, 1]), data)
-    return _png(figure)
+    return to_png(figure)
 
 
 def _draw_edge(axes: Axes, read: Mapping[str, Any]) -> None:
     if "edge" not in read:
         axes.axis("off")
-        axes.text(0, 0.9, "no edge:\n" + fill(str(read["distrust"]), 60), va="top", color=_INK, fontsize=11)
+        axes.text(0, 0.9, "no edge:\n" + fill(str(read["distrust"]), 60), va="top", color=INK, fontsize=11)
         return
     edge = read["edge"]
-    axes.plot(edge["depth_mm"], edge["hu"], ".", color=_FAINT, markersize=4, label="pooled edge, 0.1 mm bins")
+    axes.plot(edge["depth_mm"], edge["hu"], ".", color=FAINT, markersize=4, label="pooled edge, 0.1 mm bins")
     axes.plot(edge["depth_mm"], edge["model_hu"], color=_SOURCE, linewidth=1.6, label="model, fitted to 3.5 mm")
-    axes.axvspan(3.5, 4.5, color=_FAINT, alpha=0.12, linewidth=0)
+    axes.axvspan(3.5, 4.5, color=FAINT, alpha=0.12, linewidth=0)
     axes.set_xlabel("depth in mm: air on the left, tissue on the right")
     axes.set_ylabel("HU")
     axes.set_xlim(-6, 4.5)
-    _plain(axes)
+    plain(axes)
     axes.legend(frameon=False, loc="upper left")
     cloth = f", cloth {read['cloth_mm']:.2f} mm" if read["cloth_mm"] else ""
-    _title(axes, f"edge of {read['segments_accepted']} of {read['segments_seen']} segments{cloth}")
+    title(axes, f"edge of {read['segments_accepted']} of {read['segments_seen']} segments{cloth}")
 
 
 def _draw_curve(axes: Axes, data: Mapping[str, Any], read: Mapping[str, Any]) -> None:
@@ -118,9 +118,9 @@ def _draw_curve(axes: Axes, data: Mapping[str, Any], read: Mapping[str, Any]) ->
         axes.plot(curve["frequency_per_mm"], curve["mtf"], color=_SOURCE, linewidth=1.8, label=label)
         for name, level in (("f50", 0.5), ("f10", 0.1)):
             at = read[f"{name}_per_mm"]
-            axes.plot([at, at], [0, level], color=_INK, linewidth=0.8, linestyle=":")
+            axes.plot([at, at], [0, level], color=INK, linewidth=0.8, linestyle=":")
             told = f"{name} {at:.3f}\n({read[f'{name}_low_per_mm']:.3f} to {read[f'{name}_high_per_mm']:.3f})"
-            axes.annotate(told, (at, level), xytext=(8, 4), textcoords="offset points", color=_INK)
+            axes.annotate(told, (at, level), xytext=(8, 4), textcoords="offset points", color=INK)
     if not trusted:
         used = data["curve"]
         axes.plot(used["frequency_per_mm"], used["mtf"], color=_TARGET, linewidth=1.8, label=f"used: {data['source']}")
@@ -128,27 +128,27 @@ def _draw_curve(axes: Axes, data: Mapping[str, Any], read: Mapping[str, Any]) ->
     axes.set_ylim(0, 1.05 * max(1.0, *curve["high"], *data["curve"]["mtf"]))
     axes.set_xlabel("cycles/mm")
     axes.set_ylabel("MTF")
-    _plain(axes)
+    plain(axes)
     axes.legend(frameon=False, loc="upper right")
-    _title(axes, "MTF")
+    title(axes, "MTF")
 
 
 def _draw_noise(axes: Axes, data: Mapping[str, Any]) -> None:
     nps = data["nps"]
     if nps is None:
         axes.axis("off")
-        axes.text(0, 0.9, "noise: too little soft tissue", va="top", color=_INK, fontsize=11)
+        axes.text(0, 0.9, "noise: too little soft tissue", va="top", color=INK, fontsize=11)
         return
     axes.plot(nps["frequency_per_mm"], nps["hu2_mm2"], color=_AFTER, linewidth=1.8)
-    axes.axvspan(0, 1 / nps["patch_mm"], color=_FAINT, alpha=0.12, linewidth=0)
-    axes.axvline(nps["peak_per_mm"], color=_INK, linewidth=0.8, linestyle=":")
+    axes.axvspan(0, 1 / nps["patch_mm"], color=FAINT, alpha=0.12, linewidth=0)
+    axes.axvline(nps["peak_per_mm"], color=INK, linewidth=0.8, linestyle=":")
     axes.set_xlim(0, nps["frequency_per_mm"][-1])
     axes.set_ylim(bottom=0)
     axes.set_xlabel("cycles/mm")
     axes.set_ylabel("NPS in HU² mm²")
-    _plain(axes)
+    plain(axes)
     level = f"{data['noise_hu']:.1f} HU, " if data["noise_hu"] is not None else ""
-    _title(axes, f"noise {level}peak {nps['peak_per_mm']:.2f} /mm, {nps['patches']} patches of soft tissue")
+    title(axes, f"noise {level}peak {nps['peak_per_mm']:.2f} /mm, {nps['patches']} patches of soft tissue")
 
 
 def _draw_mtf(axes: Axes, sheet: Sheet) -> None:
@@ -166,26 +166,26 @@ def _draw_mtf(axes: Axes, sheet: Sheet) -> None:
     axes.set_ylim(0, max(1.05, 1.05 * float(max(sheet.high.max(), sheet.source.max()))))
     axes.set_xlabel("cycles/mm")
     axes.set_ylabel("MTF")
-    _plain(axes)
+    plain(axes)
     axes.legend(loc="upper right", framealpha=0.9, edgecolor="none")
-    _title(axes, "resolution")
+    title(axes, "resolution")
 
 
 def _draw_table(axes: Axes, sheet: Sheet) -> None:
     axes.axis("off")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    _title(axes, "in the same lungs")
+    title(axes, "in the same lungs")
     columns = (0.40, 0.62, 0.84)
     for x, head in zip(columns, ("before", "after", "change"), strict=True):
-        axes.text(x, 0.9, head, ha="right", color=_FAINT, fontsize=12)
-    axes.plot([0, 0.95], [0.86, 0.86], color=_FAINT, linewidth=0.8)
+        axes.text(x, 0.9, head, ha="right", color=FAINT, fontsize=12)
+    axes.plot([0, 0.95], [0.86, 0.86], color=FAINT, linewidth=0.8)
     for number, (name, before, after, unit) in enumerate(sheet.rows):
         y = 0.74 - 0.16 * number
-        axes.text(0, y, name, color=_INK, fontsize=13)
+        axes.text(0, y, name, color=INK, fontsize=13)
         for x, text in zip(columns, (f"{before:.1f}", f"{after:.1f}", f"{after - before:+.1f}"), strict=True):
-            axes.text(x, y, text, ha="right", color=_INK, fontsize=13)
-        axes.text(0.87, y, unit, color=_FAINT, fontsize=12)
+            axes.text(x, y, text, ha="right", color=INK, fontsize=13)
+        axes.text(0.87, y, unit, color=FAINT, fontsize=12)
 
 
 def _around(image: NDArray[np.float32], padding: NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -197,23 +197,23 @@ def _around(image: NDArray[np.float32], padding: NDArray[np.bool_]) -> tuple[sli
     return tuple(slice(max(int(at[0]) - 12, 0), int(at[-1]) + 13) for at in (rows, columns))  # type: ignore[return-value]
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _plain(axes: Axes) -> None:
+def plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=_FAINT, alpha=0.25, linewidth=0.6)
-    axes.tick_params(colors=_INK)
+    axes.grid(color=FAINT, alpha=0.25, linewidth=0.6)
+    axes.tick_params(colors=INK)
 
 
-def _title(axes: Axes, text: str) -> None:
-    axes.set_title(text, loc="left", fontsize=12, color=_INK)
+def title(axes: Axes, text: str) -> None:
+    axes.set_title(text, loc="left", fontsize=12, color=INK)
 
 
-def _png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
     held = io.BytesIO()
     figure.savefig(held, format="png", dpi=100, bbox_inches="tight", pad_inches=0.2, metadata={"Software": None})
     return held.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from node.errors import SeriesRefused
 from node.plugin import Curve, Measurement, Method, Quantity, Report, Verdict, Volume
 from plugins.ct_harmonizer import pictures
+from plugins.ct_harmonizer.comparison import compare
 from plugins.ct_harmonizer.metrics import LungMetrics, lung_mask, lung_metrics
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM, Band, MTFMeasurement, MTFRefused, measure_mtf
 from plugins.ct_harmonizer.mtf.body import NO_DATA_HU
@@ -215,6 +216,10 @@ class CTHarmonizer:
     def picture(self, volume: Volume, measurement: Measurement) -> bytes:
         """What was measured: the accepted skin on a slice, its edge, the MTF with its band, and the noise. PNG."""
         return pictures.skin(volume.hu, volume.spacing_mm, measurement.data)
+
+    def comparison(self, series: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
+        """The curves of several series with their bands, and a table of what came of each. PNG."""
+        return compare(series)
 
     def _lungs(self, volume: Volume) -> NDArray[np.bool_]:
         lungs = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
