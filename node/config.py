@@ -338,6 +338,15 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+class Dicomweb(Section):
+    """The node's own DICOMweb, on the server of `web`."""
+
+    enabled: bool = True
+    max_request_mb: int = Field(4096, ge=1)
+    max_instance_mb: int = Field(1024, ge=1)
+    max_instances: int = Field(10000, ge=1)
+
+
 class DicomwebSource(Section):
     """An archive that the node pulls from by WADO-RS; asked by QIDO-RS."""
 
@@ -387,6 +396,7 @@ class Config(BaseSettings):
     notify: Notify = Notify()
     destinations: tuple[Destination, ...] = ()
     web: Web = Web()
+    dicomweb: Dicomweb = Dicomweb()
     sources: tuple[Source, ...] = ()
 
     @classmethod

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 import node
-from node import audit, complete, retention, select
+from node import audit, catalogue, complete, retention, select
 from node.atna import Shipper
 from node.config import Config, CountSource
 from node.derive import derive
@@ -78,6 +78,7 @@ class Node:
             shipper.start()
         self.receiver.start()
         self.clock.every(SWEEP_S, "complete and select", self.sweep)
+        self.clock.every(SWEEP_S, "catalogue", lambda: catalogue.sweep(self.config, self.database))
         self.clock.every(RETENTION_S, "retention", lambda: retention.sweep(self.config, self.database))
         self.clock.every(CLEAN_S, "work files", lambda: retention.clean_work(self.config, self.database))
         self.clock.start()
@@ -120,6 +121,7 @@ class Node:
 
     def _app(self) -> FastAPI:
         """The pages, and the routers of other stages beside them."""
+        from node.web import dicomweb
         from node.web.app import create_app
         from node.web.echoes import Echoes
         from node.web.site import Site, signing_key
@@ -128,7 +130,9 @@ class Node:
         if settings.echo_every_s:
             self.clock.every(settings.echo_every_s, "echo destinations", echoes.sweep)
         key, probes = signing_key(self.config.data_dir), {"receiving": self._not_receiving}
-        return create_app(Site(self.config, self.database, self.queue, key, echoes, probes))
+        site = Site(self.config, self.database, self.queue, key, echoes, probes)
+        routers = [dicomweb.router(self.config, self.receiver.intake)] if self.config.dicomweb.enabled else []
+        return create_app(site, routers)
 
     def _not_receiving(self) -> str:
         """Why nobody can store; nothing where the port is open."""

@@ -259,6 +259,62 @@ def upgrade() -> None:
     with op.batch_alter_table("derived_instance", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_derived_instance_job_id"), ["job_id"], unique=False)
 
+    op.create_table(
+        "held_study",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("study_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("study_date", sa.String(length=8), nullable=False),
+        sa.Column("study_time", sa.String(length=16), nullable=False),
+        sa.Column("accession_number", sa.String(length=64), nullable=False),
+        sa.Column("study_id", sa.String(length=64), nullable=False),
+        sa.Column("study_description", sa.String(length=64), nullable=False),
+        sa.Column("referring_physician_name", sa.Text(), nullable=False),
+        sa.Column("patient_id", sa.String(length=64), nullable=False),
+        sa.Column("patient_name", sa.Text(), nullable=False),
+        sa.Column("patient_birth_date", sa.String(length=8), nullable=False),
+        sa.Column("patient_sex", sa.String(length=16), nullable=False),
+        sa.Column("attributes", sa.JSON(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("study_instance_uid"),
+    )
+    with op.batch_alter_table("held_study", schema=None) as batch_op:
+        for column in ("accession_number", "patient_id", "patient_name", "study_date"):
+            batch_op.create_index(batch_op.f(f"ix_held_study_{column}"), [column], unique=False)
+
+    op.create_table(
+        "held_series",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("study_id", sa.Integer(), nullable=False),
+        sa.Column("series_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("modality", sa.String(length=16), nullable=False),
+        sa.Column("series_number", sa.BigInteger(), nullable=True),
+        sa.Column("series_description", sa.String(length=64), nullable=False),
+        sa.Column("performed_date", sa.String(length=8), nullable=False),
+        sa.Column("performed_time", sa.String(length=16), nullable=False),
+        sa.Column("attributes", sa.JSON(), nullable=False),
+        sa.Column("source_id", sa.Integer(), nullable=False),
+        sa.Column("series_id", sa.Integer(), nullable=True),
+        sa.Column("derived_instance_id", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["series_id"],
+            ["series.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["source_id"],
+            ["series.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["study_id"],
+            ["held_study.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("series_id"),
+        sa.UniqueConstraint("study_id", "series_instance_uid"),
+    )
+    with op.batch_alter_table("held_series", schema=None) as batch_op:
+        for column in ("derived_instance_id", "modality", "series_instance_uid", "source_id"):
+            batch_op.create_index(batch_op.f(f"ix_held_series_{column}"), [column], unique=False)
+
     _make_append_only()
     _make_searchable()
 
@@ -298,6 +354,8 @@ def _make_append_only() -> None:
 def downgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TABLE audit_text")
+    op.drop_table("held_series")
+    op.drop_table("held_study")
     with op.batch_alter_table("derived_instance", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_derived_instance_job_id"))
 

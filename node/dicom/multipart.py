@@ -12,7 +12,7 @@ from email.message import Message
 
 from node.errors import PermanentError
 
-MAX_BOUNDARY = 70  # characters, RFC 2046 section 5.1.1
+MAX_BOUNDARY = 256  # characters; RFC 2046 section 5.1.1 has 70, and Orthanc sends 73
 MAX_HEADERS = 8192  # bytes of the headers of one part
 MAX_PREAMBLE = 8192  # bytes before the first boundary, which mean nothing
 

@@ -81,6 +81,10 @@ class Intake:
         """
         return self._spool.open(meta)
 
+    def require_space(self) -> None:
+        """Raises SpoolFull where there is no space for another object."""
+        self._spool.require_space()
+
     def finish(self, incoming: Incoming, of_study: str = "") -> Outcome:
         """Judge a whole object, and make it durable. SUCCESS is returned only when it outlives a power cut.
 

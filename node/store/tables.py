@@ -189,6 +189,52 @@ class Delivery(Base):
     confirmed_count: Mapped[int | None]  # instances of the derived series that the destination says it holds
 
 
+class HeldStudy(Base):
+    """A study as DICOMweb finds it: what the first instance of it that came says of patient and study."""
+
+    __tablename__ = "held_study"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_instance_uid: Mapped[str] = mapped_column(String(64), unique=True)
+    study_date: Mapped[str] = mapped_column(String(8), index=True)  # values as in the header; "" where it has none
+    study_time: Mapped[str] = mapped_column(String(16))
+    accession_number: Mapped[str] = mapped_column(String(64), index=True)
+    study_id: Mapped[str] = mapped_column(String(64))
+    study_description: Mapped[str] = mapped_column(String(64))
+    referring_physician_name: Mapped[str] = mapped_column(Text)  # names folded to one case: they are matched so
+    patient_id: Mapped[str] = mapped_column(String(64), index=True)
+    patient_name: Mapped[str] = mapped_column(Text, index=True)
+    patient_birth_date: Mapped[str] = mapped_column(String(8))
+    patient_sex: Mapped[str] = mapped_column(String(16))
+    attributes: Mapped[dict[str, Any]]  # DICOM JSON, of patient and study
+
+    series: Mapped[list[HeldSeries]] = relationship(back_populates="study")
+
+
+class HeldSeries(Base):
+    """A series as DICOMweb finds it, received or derived."""
+
+    __tablename__ = "held_series"
+    __table_args__ = (UniqueConstraint("study_id", "series_instance_uid"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("held_study.id"))
+    series_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    modality: Mapped[str] = mapped_column(String(16), index=True)
+    series_number: Mapped[int | None] = mapped_column(BigInteger)
+    series_description: Mapped[str] = mapped_column(String(64))
+    performed_date: Mapped[str] = mapped_column(String(8))  # Performed Procedure Step Start Date (0040,0244)
+    performed_time: Mapped[str] = mapped_column(String(16))
+    attributes: Mapped[dict[str, Any]]  # DICOM JSON, of the series
+    source_id: Mapped[int] = mapped_column(
+        ForeignKey("series.id"), index=True
+    )  # what was received; of a derived one, its source
+    series_id: Mapped[int | None] = mapped_column(ForeignKey("series.id"), unique=True)  # where it was received itself
+    derived_instance_id: Mapped[int | None] = mapped_column(index=True)  # where the node made it: its newest instance
+
+    study: Mapped[HeldStudy] = relationship(back_populates="series")
+
+
 class Quarantined(Base):
     """Bytes kept aside because they could not be accepted."""
 
