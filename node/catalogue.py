@@ -62,7 +62,12 @@ def sweep(config: Config, database: Database) -> int:
 def _received(config: Config, database: Database) -> int:
     with database.read() as session:
         last = session.scalar(sa.select(sa.func.max(HeldSeries.series_id))) or 0
-        first = sa.select(sa.func.min(Instance.id)).where(Instance.series_id == Series.id).correlate(Series).scalar_subquery()
+        first = (
+            sa.select(sa.func.min(Instance.id))
+            .where(Instance.series_id == Series.id)
+            .correlate(Series)
+            .scalar_subquery()
+        )
         query = (
             sa.select(Series.id, Series.study_instance_uid, Series.series_instance_uid, Instance.path)
             .outerjoin(Instance, Instance.id == first)

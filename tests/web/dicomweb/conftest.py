@@ -54,16 +54,17 @@ class Service:
         assert answer.status_code == 200, answer.text
         self.settle(before + len(paths))
 
-    def settle(self, count: int) -> None:
+    def settle(self, count: int, table: type = Instance) -> None:
+        """Wait until the database has so many rows."""
         deadline = time.monotonic() + 30
-        while self.indexed() < count:
+        while self.indexed(table) < count:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         catalogue.sweep(self.config, self.web.database)
 
-    def indexed(self) -> int:
+    def indexed(self, table: type = Instance) -> int:
         with self.web.database.read() as session:
-            return session.scalar(sa.select(sa.func.count(Instance.id))) or 0
+            return session.scalar(sa.select(sa.func.count()).select_from(table)) or 0
 
     def get(self, path: str, accept: str = "application/dicom+json", **parameters: Any) -> httpx.Response:
         return self.client.get(path, params=parameters, headers={"Accept": accept})
