@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -24,11 +25,9 @@ def both(service, orthanc, chest, sharp, other):
 
     def ask(path: str, **parameters: Any) -> tuple[list[dict], list[dict]]:
         ours = service.get(path, **parameters)
+        query = urlencode(parameters, safe="*")  # which Debian's Orthanc does not know percent-encoded
         theirs = httpx.get(
-            f"{orthanc.dicomweb_url}/{path}",
-            params=parameters,
-            headers={"Accept": "application/dicom+json"},
-            timeout=60,
+            f"{orthanc.dicomweb_url}/{path}?{query}", headers={"Accept": "application/dicom+json"}, timeout=60
         )
         assert theirs.status_code == 200, theirs.text
         assert ours.status_code in (200, 204), ours.text
@@ -48,7 +47,6 @@ def queries(chest, other) -> list[tuple[str, dict[str, str], int]]:
         ("studies", {"PatientID": str(header.PatientID)}, 1),
         ("studies", {"00100020": str(header.PatientID)}, 1),
         ("studies", {"PatientID": str(lidc.PatientID)[:4] + "*"}, 1),
-        ("studies", {"PatientID": "?" * len(lidc.PatientID)}, 1),
         ("studies", {"PatientName": str(header.PatientName).lower()}, 1),
         ("studies", {"PatientName": "*"}, 2),
         ("studies", {"StudyDate": str(header.StudyDate)}, 1),
@@ -56,7 +54,6 @@ def queries(chest, other) -> list[tuple[str, dict[str, str], int]]:
         ("studies", {"StudyDate": f"-{lidc.StudyDate}"}, 1),
         ("studies", {"StudyDate": f"{lidc.StudyDate}-{header.StudyDate}"}, 2),
         ("studies", {"StudyInstanceUID": f"{chest.study},{other.study}"}, 2),
-        ("studies", {"StudyInstanceUID": f"{chest.study}\\{other.study}"}, 2),
         ("studies", {"ModalitiesInStudy": "CT"}, 2),
         ("studies", {"PatientID": "nobody"}, 0),
         ("series", {}, 3),
@@ -93,6 +90,27 @@ def test_the_same_is_found_as_in_orthanc(both, chest, other):
             assert not [name for name in missing if theirs_of_it[name].get("Value")], told
             for name in set(match) & set(theirs_of_it) - {"00081190", "00080005"}:
                 assert match[name].get("Value") == theirs_of_it[name].get("Value"), (told, name)
+
+
+def test_wildcards_match_with_regard_to_case_but_for_names(service, chest, other):
+    """PS3.4 section C.2.2.2.4; Orthanc has no regard for case, so it is no judge here."""
+    service.hold([*chest.paths[:1], *other.paths[:1]])
+    patient = str(chest.headers[0].PatientID)  # "Lung_Dx-A0002"
+    name = str(chest.headers[0].PatientName)
+    for parameters, count in (
+        ({"PatientID": f"{patient[:4]}*"}, 1),
+        ({"PatientID": f"{patient[:4].upper()}*"}, 0),
+        ({"PatientID": "?" * len(patient)}, 1 + (len(other.headers[0].PatientID) == len(patient))),
+        ({"PatientID": f"*{patient[-3:]}"}, 1),
+        ({"PatientID": "[L]*"}, 0),
+        ({"PatientID": "%"}, 0),
+        ({"PatientName": f"{name[:3].swapcase()}*"}, 1),
+        ({"PatientName": f"{name[:3]}%"}, 0),
+        ({"StudyDescription": "*"}, 2),
+        ({"StudyInstanceUID": f"{chest.study}\\{other.study}"}, 2),
+    ):
+        answer = service.get("studies", **parameters)
+        assert len(answer.json() if answer.content else []) == count, parameters
 
 
 def test_counts_and_modalities_of_a_study(both, chest):
