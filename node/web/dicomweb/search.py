@@ -58,7 +58,6 @@ class Query:
     limit: int = MAX_RESULTS
     offset: int = 0
     warnings: list[str] = field(default_factory=list)
-    in_study: bool = False  # the URL names the study
 
 
 @router.get("/studies")
@@ -101,7 +100,6 @@ def _answer(request: Request, search: Any, given: Mapping[str, str], allowed: se
     media = answers.require_json(request)
     query = _parse(request, allowed)
     query.matches.update(given)
-    query.in_study = bool(given)
     site: Site = request.app.state.site
     with site.database.read() as session:
         found = search(session, site, query, answers.base_url(request))
@@ -206,9 +204,7 @@ def _series(session: Session, site: Site, query: Query, base: str) -> list[Json]
             "RetrieveURL": ("UR", [url]),
             "NumberOfSeriesRelatedInstances": ("IS", [counts.get(series.id, 0)]),
         }
-        # Without a study in the URL the study's attributes belong to the answer too, PS3.18 Table 10.6.3-4.
-        unasked = _SERIES if query.in_study else _SERIES | _STUDY
-        found.append(_entry(query, unasked, [study.attributes, series.attributes], extra))
+        found.append(_entry(query, _SERIES | _STUDY, [study.attributes, series.attributes], extra))
     return found
 
 
