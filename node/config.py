@@ -9,6 +9,7 @@ import os
 import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -163,13 +164,31 @@ class Retention(Section):
         return self
 
 
+TEMPLATE_FIELDS = ("source", "kernel", "plugin", "target", "version")
+"""What may stand in braces in the texts of a derived series."""
+
+
 class Derive(Section):
     series_number_offset: int = Field(9000, ge=0)
     series_description: str = "Harmonized {source}"
+    image_comments: str = ""
     manufacturer: str = Field("harmonode", min_length=1, max_length=64)
     station_name: str = Field("HARMONODE", max_length=16)
     keep_private_tags: bool = False
     keep_performed_procedure_step: bool = False
+
+    @field_validator("series_description", "image_comments")
+    @classmethod
+    def _fields_are_known(cls, value: str) -> str:
+        try:
+            fields = [(name, spec, how) for _, name, spec, how in Formatter().parse(value) if name is not None]
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no template: {error}; a brace that is meant is doubled") from error
+        for name, spec, how in fields:
+            if name not in TEMPLATE_FIELDS or spec or how:
+                known = ", ".join(f"{{{field}}}" for field in TEMPLATE_FIELDS)
+                raise ValueError(f"{{{name}}} is no field of a template; there are: {known}")
+        return value
 
 
 class DimseDestination(Section):
@@ -183,6 +202,7 @@ class DimseDestination(Section):
     calling_ae_title: AETitle = "HARMONODE"
     timeout_s: Seconds = 30
     compression: Compression = "none"
+    structured_report: bool = False
     confirm: Literal["c-find", "none"] = "c-find"
     tls: ClientTLS | None = None
 
@@ -198,6 +218,7 @@ class StowDestination(Section):
     token: SecretStr = SecretStr("")
     timeout_s: Seconds = 60
     compression: Compression = "none"
+    structured_report: bool = False
 
 
 class OrthancDestination(Section):
@@ -210,6 +231,7 @@ class OrthancDestination(Section):
     password: SecretStr = SecretStr("")
     timeout_s: Seconds = 60
     compression: Compression = "none"
+    structured_report: bool = False
 
 
 class FolderDestination(Section):
@@ -219,6 +241,7 @@ class FolderDestination(Section):
     name: Name
     path: Path
     compression: Compression = "none"
+    structured_report: bool = False
 
 
 class AuditServer(Section):

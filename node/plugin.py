@@ -105,6 +105,7 @@ class Method:
     fingerprint: str  # hexadecimal
     sharpens: bool = False  # CID 7203: 113086 DCM "Edge enhancement"
     smooths: bool = False  # CID 7203: 113087 DCM "Smoothing"
+    target: str = ""  # what the slices are brought to, in a word, for templates
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -19,7 +19,7 @@ import node
 from node import audit, catalogue, complete, retention, select
 from node.atna import Shipper
 from node.config import Config, CountSource
-from node.derive import derive
+from node.derive import derive, write_report
 from node.errors import OperatorError
 from node.notify import Notifier
 from node.queue import Queue, prepare
@@ -219,7 +219,7 @@ def work(config: Config, executor_id: str, *, exit_with_parent: bool) -> None:
         config,
         database,
         executor_id,
-        Steps(derive=derive, send=send, confirm=confirm),
+        Steps(derive=derive, send=send, confirm=confirm, report=write_report),
         exit_with_parent=exit_with_parent,
     )
 

@@ -219,12 +219,34 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_job_finished_at"), ["finished_at"], unique=False)
 
     op.create_table(
+        "structured_report",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("job_id", sa.String(length=32), nullable=False),
+        sa.Column("series_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("sop_instance_uid", sa.String(length=64), nullable=False),
+        sa.Column("path", sa.String(length=255), nullable=False),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["job.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("job_id"),
+        sa.UniqueConstraint("sop_instance_uid"),
+    )
+    with op.batch_alter_table("structured_report", schema=None) as batch_op:
+        batch_op.create_index(
+            batch_op.f("ix_structured_report_series_instance_uid"), ["series_instance_uid"], unique=False
+        )
+
+    op.create_table(
         "delivery",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("job_id", sa.String(length=32), nullable=False),
         sa.Column("destination", sa.String(length=64), nullable=False),
         sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("sent_count", sa.Integer(), nullable=False),
+        sa.Column("reports", sa.Integer(), nullable=False),
         sa.Column("sends", sa.Integer(), nullable=False),
         sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("confirmed_count", sa.Integer(), nullable=True),
@@ -361,6 +383,10 @@ def downgrade() -> None:
 
     op.drop_table("derived_instance")
     op.drop_table("delivery")
+    with op.batch_alter_table("structured_report", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_structured_report_series_instance_uid"))
+
+    op.drop_table("structured_report")
     with op.batch_alter_table("job", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_job_finished_at"))
         batch_op.drop_index(batch_op.f("ix_job_derived_series_uid"))

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from pydicom.uid import CTImageStorage
+from pydicom.uid import CTImageStorage, EnhancedSRStorage
 from sqlalchemy.orm import Session
 
 from node.atna import codes
@@ -179,8 +179,14 @@ def _sent(teller: Teller, session: Session, record: AuditRecord) -> Message | No
         "E" if begins else "R",  # we do not know whether the receiver had them
         record.at,
         (teller.process(record, requestor=True, role=codes.SOURCE), receiver),
-        teller.study(session, record, {CTImageStorage: count}),
+        teller.study(session, record, _of_ours(record, count)),
     )
+
+
+def _of_ours(record: AuditRecord, count: int) -> dict[str, int]:
+    """Derived images, and the Structured Reports among so many instances."""
+    reports = int(record.detail.get("reports") or 0)
+    return {str(CTImageStorage): count - reports} | ({str(EnhancedSRStorage): reports} if reports else {})
 
 
 def _exported(
@@ -195,7 +201,7 @@ def _exported(
             teller.process(record, requestor=True, role=codes.SOURCE),
             Participant(uri, role=codes.DESTINATION_MEDIA, name=destination.name, media=codes.MEDIA_URI),
         ),
-        teller.study(session, record, {CTImageStorage: count}),
+        teller.study(session, record, _of_ours(record, count)),
     )
 
 

@@ -14,7 +14,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from node.derive.elements import has_value, raw, tag_of, unsigned, vr_of
 from node.derive.iod import TYPE_1, TYPE_2
 from node.derive.provenance import EDGE_ENHANCEMENT, PROCESSING_EQUIPMENT, SMOOTHING, SOURCE_IMAGE
-from node.derive.text import LO_CHARACTERS, ST_CHARACTERS
+from node.derive.text import LO_CHARACTERS, LT_CHARACTERS, ST_CHARACTERS
 from node.dicom.uids import is_own_device, is_valid
 
 _AS_IN_THE_SOURCE = (
@@ -28,7 +28,11 @@ _MUST_BE_GONE = (
     *("DigitalSignaturesSequence", "MACParametersSequence", "IconImageSequence", "OriginalAttributesSequence"),
     *("SmallestImagePixelValue", "LargestImagePixelValue", "ModalityLUTSequence"),
 )
-_LENGTHS = {"SeriesDescription": LO_CHARACTERS, "DerivationDescription": ST_CHARACTERS}
+_LENGTHS = {
+    "SeriesDescription": LO_CHARACTERS,
+    "DerivationDescription": ST_CHARACTERS,
+    "ImageComments": LT_CHARACTERS,
+}
 
 
 def findings(derived: Dataset, source: Dataset) -> list[str]:

@@ -12,7 +12,7 @@ from node.derive.iod import TYPE_1, TYPE_2, UNPAIRED_BODY_PARTS
 from node.derive.making import Making
 from node.derive.pixels import Representation
 from node.derive.provenance import derivation, equipment
-from node.derive.text import LO_CHARACTERS, Text
+from node.derive.text import LO_CHARACTERS, LT_CHARACTERS, Text
 from node.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.errors import PermanentError
 
@@ -68,7 +68,11 @@ def file_meta(sop_instance_uid: str) -> bytes:
 
 def _identity(source: Dataset, making: Making, text: Text) -> Elements:
     settings = making.settings
-    description = text.filled(settings.series_description, raw(source, "SeriesDescription"), LO_CHARACTERS)
+    description = text.filled(settings.series_description, _fields(source, making, "SeriesDescription"), LO_CHARACTERS)
+    comments: Elements = {}
+    if settings.image_comments:
+        filled = text.filled(settings.image_comments, _fields(source, making, "ImageComments"), LT_CHARACTERS)
+        comments = named("ImageComments", filled)
     return (
         named("ImageType", "DERIVED\\SECONDARY\\AXIAL")
         | named("SOPClassUID", CTImageStorage)
@@ -77,7 +81,20 @@ def _identity(source: Dataset, making: Making, text: Text) -> Elements:
         | named("SeriesNumber", str(_series_number(source, settings.series_number_offset)))
         | named("SeriesDescription", description)
         | named("InstanceCreatorUID", making.device_uid)
+        | comments
     )
+
+
+def _fields(source: Dataset, making: Making, own: str) -> dict[str, str | bytes]:
+    """What `config.TEMPLATE_FIELDS` stand for; `own` is the attribute that the text is for."""
+    method = making.method
+    return {
+        "source": raw(source, own).strip(b" \0"),
+        "kernel": raw(source, "ConvolutionKernel").split(b"\\")[0].strip(b" \0"),
+        "plugin": method.name,
+        "target": method.target,
+        "version": method.version,
+    }
 
 
 def _laterality(source: Dataset) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import unicodedata
 import warnings
+from collections.abc import Mapping
+from string import Formatter
 
 from pydicom import Dataset
 from pydicom.charset import convert_encodings, decode_bytes, default_encoding, encode_string
@@ -17,6 +19,7 @@ from node.derive.elements import raw
 LO_CHARACTERS = 64  # PS3.5 section 6.2
 ST_CHARACTERS = 1024
 SH_CHARACTERS = 16
+LT_CHARACTERS = 10240
 
 _FORBIDDEN = str.maketrans({"\\": "/", **{chr(sign): " " for sign in (*range(0x20), 0x7F)}})
 
@@ -39,17 +42,23 @@ class Text:
             encoded = plain[:characters].rstrip().encode("ascii")
         return encoded
 
-    def filled(self, template: str, value: bytes, characters: int) -> bytes:
-        """`template` with the source's own `value` in the place of "{source}", cut at so many characters.
+    def filled(self, template: str, values: Mapping[str, str | bytes], characters: int) -> bytes:
+        """`template` with values in the place of its fields, cut at so many characters; a source's own are bytes.
 
-        Where nothing has to be cut or replaced the value's bytes stay as they are: we might write them otherwise.
+        Where nothing has to be cut or replaced a source's bytes stay as they are: we might write them otherwise.
         """
-        with warnings.catch_warnings(action="ignore"):  # bytes that the set doesn't have are decoded to a replacement
-            decoded = decode_bytes(value, self._encodings, TEXT_VR_DELIMS).strip()
-        whole = template.replace("{source}", decoded).strip()
-        if template.isascii() and whole == whole.translate(_FORBIDDEN) and len(whole) <= characters:
-            return template.encode("ascii").replace(b"{source}", value).strip(b" ")
+        pieces: list[str | bytes] = []
+        for literal, field, _, _ in Formatter().parse(template):
+            pieces += [literal] if field is None else [literal, values[field]]
+        whole = "".join(piece if isinstance(piece, str) else self._decoded(piece) for piece in pieces).strip()
+        plain = all(isinstance(piece, bytes) or piece.isascii() for piece in pieces)
+        if plain and whole == whole.translate(_FORBIDDEN) and len(whole) <= characters:
+            return b"".join(piece.encode("ascii") if isinstance(piece, str) else piece for piece in pieces).strip(b" ")
         return self.encode(whole, characters)
+
+    def _decoded(self, value: bytes) -> str:
+        with warnings.catch_warnings(action="ignore"):  # bytes that the set doesn't have are decoded to a replacement
+            return decode_bytes(value, self._encodings, TEXT_VR_DELIMS).strip()
 
     def _encoded(self, value: str) -> bytes | None:
         """In the declared sets; None where they lack a character of it."""

@@ -30,6 +30,16 @@ def derived_instance_uid(source_sop_uid: str, method_name: str, method_version: 
     return _uid("instance", source_sop_uid, method_name, method_version, fingerprint)
 
 
+def report_uids(derived_series_uid: str, number: int) -> tuple[str, str]:
+    """Series and SOP Instance UID of the Structured Report on that derived series; one series, a report a round."""
+    return _uid("report series", derived_series_uid), _uid("report", derived_series_uid, str(number))
+
+
+def tracking_uid(derived_series_uid: str, what: str) -> str:
+    """Tracking Unique Identifier (112040, DCM) of a group of measurements."""
+    return _uid("tracking", derived_series_uid, what)
+
+
 def device_uid(model: str, version: str) -> str:
     """Device UID (0018,1002) of the node with this model: new when the model or its version changes.
 

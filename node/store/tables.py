@@ -169,6 +169,19 @@ class DerivedInstance(Base):
     sha256: Mapped[str] = mapped_column(String(64))  # of the file
 
 
+class StructuredReport(Base):
+    """The DICOM Structured Report on what a job made: one a round, all in a series of their own."""
+
+    __tablename__ = "structured_report"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id"), unique=True)
+    series_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
+    sop_instance_uid: Mapped[str] = mapped_column(String(64), unique=True)
+    path: Mapped[str] = mapped_column(String(255))  # relative to the folder of derived series
+    sha256: Mapped[str] = mapped_column(String(64))  # of the file
+
+
 class Delivery(Base):
     """How far the derived instances of a job have come at one destination."""
 
@@ -184,9 +197,12 @@ class Delivery(Base):
     destination: Mapped[str] = mapped_column(String(64))
     sent_at: Mapped[datetime | None]
     sent_count: Mapped[int] = mapped_column(default=0)
+    reports: Mapped[int] = mapped_column(default=0)  # Structured Reports among them
     sends: Mapped[int] = mapped_column(default=0)  # how often it was sent; a second time where too little arrived
     confirmed_at: Mapped[datetime | None]
-    confirmed_count: Mapped[int | None]  # instances of the derived series that the destination says it holds
+    confirmed_count: Mapped[
+        int | None
+    ]  # instances that the destination says it holds, of the derived series and the reports on it
 
 
 class HeldStudy(Base):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,10 @@ import sqlalchemy as sa
 import structlog
 
 from node.audit import Event
+from node.config import Config
 from node.errors import ConfigError, OperatorError, TransientError
 from node.journey import State
-from node.store.tables import Delivery
+from node.store.tables import Delivery, StructuredReport
 from node.workflow.derived import made
 from node.workflow.errors import first_to_mend
 from node.workflow.hold import Hold
@@ -54,10 +55,10 @@ def confirm(work: Work) -> None:
         expected = len(made(held.session, held.job, held.series))
         open_at = [name for name in destinations if _delivery(held, name).confirmed_at is None]
     errors: list[Exception] = []
-    short: dict[str, int] = {}
+    short: dict[str, tuple[int, int]] = {}
     for name in open_at:
         _each(errors, partial(_confirm_at, work, name, expected, short))
-    if short and _send_again(work, short, expected):
+    if short and _send_again(work, short):
         return
     if errors:
         raise first_to_mend(errors)
@@ -105,25 +106,31 @@ def _count_on(progress: Progress, before: int, sent: int) -> None:
 
 def _send_to(work: Work, name: str, paths: list[Path], progress: Callable[[int], None]) -> None:
     with work.transaction() as held:
+        report = _report(held, name, work.context.config)
+        reports = 0 if report is None else paths.count(work.context.config.derived_dir / report.path)
         said = f"{len(paths)} instances begin to be sent to {name}"
-        held.record(Event.TRANSMISSION, said, {"destination": name, "instances": len(paths), "begins": True})
+        detail = {"destination": name, "instances": len(paths), "reports": reports}
+        held.record(Event.TRANSMISSION, said, {**detail, "begins": True})
     work.context.steps.send(_destination(work, name), paths, progress)
     with work.transaction() as held:
         delivery = _delivery(held, name)
-        delivery.sent_at, delivery.sent_count = datetime.now(UTC), len(paths)
+        delivery.sent_at, delivery.sent_count, delivery.reports = datetime.now(UTC), len(paths), reports
         delivery.sends += 1
         held.session.add(delivery)
         held.record(
             Event.TRANSMISSION,
             f"{len(paths)} instances were sent to {name}",
-            {"destination": name, "instances": len(paths), "derived_series_uid": held.job.derived_series_uid},
+            {**detail, "derived_series_uid": held.job.derived_series_uid},
         )
 
 
-def _confirm_at(work: Work, name: str, expected: int, short: dict[str, int]) -> None:
-    there = _count_at(work, name, expected)
+def _confirm_at(work: Work, name: str, derived: int, short: dict[str, tuple[int, int]]) -> None:
+    with work.look() as held:
+        reports = _reports_at(held, name)
+    expected = derived + sum(reports.values())
+    there = _count_at(work, name, derived, reports)
     if there is not None and there < expected:
-        short[name] = there
+        short[name] = there, expected
         raise TransientError(f"{name} holds {there} of the {expected} instances of the derived series")
     said = "cannot be asked what it holds" if there is None else f"holds {there} of {expected} instances"
     with work.transaction() as held:
@@ -133,20 +140,38 @@ def _confirm_at(work: Work, name: str, expected: int, short: dict[str, int]) -> 
         held.record(Event.CONFIRMATION, f"{name} {said}", {"destination": name, "held": there, "expected": expected})
 
 
-def _count_at(work: Work, name: str, expected: int) -> int | None:
+def _reports_at(held: Hold, name: str) -> dict[str, int]:
+    """Series of Structured Reports on the derived series, and how many instances of each a destination was sent."""
+    own = sa.select(StructuredReport.series_instance_uid).where(StructuredReport.job_id == held.job.id)
+    sent = held.session.execute(
+        sa.select(StructuredReport.series_instance_uid, sa.func.count())
+        .join(Delivery, Delivery.job_id == StructuredReport.job_id)
+        .where(StructuredReport.series_instance_uid.in_(own), Delivery.destination == name, Delivery.reports > 0)
+        .group_by(StructuredReport.series_instance_uid)
+    )
+    return {uid: count for uid, count in sent}  # noqa: C416 - rows are no pairs to the type checker
+
+
+def _count_at(work: Work, name: str, derived: int, reports: Mapping[str, int]) -> int | None:
     """How many instances the destination says it holds, given a moment to count them; None where it cannot say."""
     with work.look() as held:
         study_uid, derived_uid = held.series.study_instance_uid, held.job.derived_series_uid or ""
+    ask, destination = work.context.steps.confirm, _destination(work, name)
     there: int | None = None
     for pause_s in POLLS_S:
         time.sleep(pause_s)
-        there = work.context.steps.confirm(_destination(work, name), study_uid, derived_uid)
-        if there is None or there >= expected:
+        there = ask(destination, study_uid, derived_uid)
+        if there is None:
             break
+        # More of the one do not make up for too few of the other.
+        told = [min(ask(destination, study_uid, uid) or 0, count) for uid, count in reports.items()]
+        if there >= derived and sum(told) == sum(reports.values()):
+            return there + sum(told)
+        there = min(there, derived) + sum(told)
     return there
 
 
-def _send_again(work: Work, short: dict[str, int], expected: int) -> bool:
+def _send_again(work: Work, short: Mapping[str, tuple[int, int]]) -> bool:
     """Back to sending, once, after some tries to ask; False where it is to be asked again first.
 
     Raises:
@@ -155,7 +180,7 @@ def _send_again(work: Work, short: dict[str, int], expected: int) -> bool:
     attempts = work.context.config.process.retry.attempts
     with work.transaction() as held:
         deliveries = [_delivery(held, name) for name in short]
-        there = ", ".join(f"{name} {count} of {expected} instances" for name, count in short.items())
+        there = ", ".join(f"{name} {count} of {expected} instances" for name, (count, expected) in short.items())
         tries = held.job.tries + 1
         if all(delivery.sends > 1 for delivery in deliveries):
             if tries >= attempts:
@@ -166,7 +191,7 @@ def _send_again(work: Work, short: dict[str, int], expected: int) -> bool:
         for delivery in deliveries:
             delivery.sent_at = None
         said = f"there are only at {there}: the derived series is sent again"
-        held.move(State.SENDING, Event.RETRY, said, {"held": short, "expected": expected})
+        held.move(State.SENDING, Event.RETRY, said, {"short": {name: list(of) for name, of in short.items()}})
     return True
 
 
@@ -184,13 +209,23 @@ def _unsent(work: Work, held: Hold, name: str) -> list[Path]:
             f"{gone} of the {len(paths)} derived instances for {name} left the disk: {name} was sent them before, "
             "and must say what became of them"
         )
-    return paths
+    report = _report(held, name, work.context.config)
+    return [*paths, work.context.config.derived_dir / report.path] if report is not None else paths
+
+
+def _report(held: Hold, name: str, config: Config) -> StructuredReport | None:
+    """The Structured Report of this round, where the destination wants it and there is one."""
+    if not any(one.name == name and one.structured_report for one in config.destinations):
+        return None
+    return held.session.scalar(sa.select(StructuredReport).where(StructuredReport.job_id == held.job.id))
 
 
 def _delivery(held: Hold, name: str) -> Delivery:
     """How far the job has come at a destination; a new record, for the caller to add, where it has not begun."""
     query = sa.select(Delivery).where(Delivery.job_id == held.job.id, Delivery.destination == name)
-    return held.session.scalar(query) or Delivery(job_id=held.job.id, destination=name, sent_count=0, sends=0)
+    return held.session.scalar(query) or Delivery(
+        job_id=held.job.id, destination=name, sent_count=0, reports=0, sends=0
+    )
 
 
 def _destination(work: Work, name: str) -> AnyDestination:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.orm import Session
 
 from node.audit import Event
@@ -14,8 +15,11 @@ from node.dicom.uids import derived_instance_uid, derived_series_uid
 from node.errors import PermanentError
 from node.journey import State
 from node.plugin import Measurement, Method
-from node.store.tables import Delivery, DerivedInstance, Instance, Job, Series
-from node.workflow.work import DerivedFile, Work
+from node.store.tables import Delivery, DerivedInstance, Instance, Job, Series, StructuredReport
+from node.workflow.hold import Hold
+from node.workflow.work import DerivedFile, Work, WrittenReport
+
+log = structlog.get_logger(__name__)
 
 
 def series_uid(job: Job, series: Series) -> str:
@@ -72,6 +76,7 @@ def derive(work: Work) -> None:
         )
     if {one.source_sop_instance_uid for one in derived} != set(sources):
         raise PermanentError(f"{len(sources)} instances were to be derived, and {len(derived)} were: none is sent")
+    report = _report(work, method, measurement) if derived else None
     with work.transaction() as held:
         _require_new(held.session, [one.sop_instance_uid for one in derived])
         derived_uid = series_uid(held.job, held.series)
@@ -89,6 +94,8 @@ def derive(work: Work) -> None:
             )
             for one in derived
         )
+        if report is not None:
+            _keep(held, report)
         held.move(
             State.SENDING,
             Event.DERIVATION,
@@ -96,6 +103,42 @@ def derive(work: Work) -> None:
             {"derived_series_uid": derived_uid, "sha256": {one.sop_instance_uid: one.sha256 for one in derived}},
         )
     work.harmonized_path.unlink(missing_ok=True)  # as large as the decoded series, and its content is derived now
+
+
+def _report(work: Work, method: Method, measurement: Measurement) -> WrittenReport | None:
+    """The figures as a Structured Report. One that cannot be made is told of, and keeps no image from its way."""
+    write = work.context.steps.report
+    if write is None:
+        return None
+    with work.look() as held:
+        report, verdict = held.job.report or {}, held.job.verdict or {}
+        number, made_at = held.job.round, held.job.started_at or datetime.now(UTC)
+    sources = [str(header.get("SOPInstanceUID", "")) for header in work.loaded.sources]
+    derived = [derived_instance_uid(uid, method.name, method.version, method.fingerprint) for uid in sources]
+    first, settings = work.loaded.sources[0], work.context.config.derive
+    try:
+        return write(
+            first, sources, derived, measurement, report, verdict, method, settings, work.folder, number, made_at
+        )
+    except Exception as error:
+        log.exception("the structured report could not be made", job=work.job_id)
+        with work.transaction() as held:
+            said = f"no structured report could be made: {type(error).__name__}: {error}; the series goes on without"
+            held.record(Event.DERIVATION, said, {"report": None})
+        return None
+
+
+def _keep(held: Hold, report: WrittenReport) -> None:
+    held.session.execute(sa.delete(StructuredReport).where(StructuredReport.job_id == held.job.id))
+    held.session.add(
+        StructuredReport(
+            job_id=held.job.id,
+            series_instance_uid=report.series_instance_uid,
+            sop_instance_uid=report.sop_instance_uid,
+            path=f"{held.job.id}/{report.path.name}",
+            sha256=report.sha256,
+        )
+    )
 
 
 def _require_new(session: Session, sop_instance_uids: Sequence[str]) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from pydantic import BaseModel
+from pydicom import Dataset
 from sqlalchemy.orm import Session
 
 from node import plugin as plugins
@@ -63,6 +64,38 @@ class DeriveStep(Protocol):
     ) -> Sequence[DerivedFile]: ...
 
 
+class WrittenReport(Protocol):
+    """A Structured Report that lies on the disk."""
+
+    @property
+    def series_instance_uid(self) -> str: ...
+    @property
+    def sop_instance_uid(self) -> str: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+class ReportStep(Protocol):
+    """Write a Structured Report on the derived series into a folder; None where there is no figure to tell."""
+
+    def __call__(  # noqa: PLR0917
+        self,
+        source: Dataset,
+        source_uids: Sequence[str],
+        derived_uids: Sequence[str],
+        measurement: Measurement,
+        report: Mapping[str, Any],
+        verdict: Mapping[str, Any],
+        method: Method,
+        settings: Derive,
+        folder: Path,
+        number: int,
+        made_at: datetime,
+    ) -> WrittenReport | None: ...
+
+
 class SendStep(Protocol):
     """Send files to a destination; `progress` gets how many are sent. Returns how many it took."""
 
@@ -82,6 +115,7 @@ class Steps:
     derive: DeriveStep
     send: SendStep
     confirm: ConfirmStep
+    report: ReportStep | None = None  # None: no reports are made
 
 
 @dataclass(frozen=True, slots=True)

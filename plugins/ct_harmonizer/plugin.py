@@ -123,6 +123,7 @@ class CTHarmonizer:
             fingerprint.hexdigest(),
             sharpens=bool((gain.gain[heard] > 1.02).any()),
             smooths=bool((gain.gain[heard] < 0.98).any()),
+            target=parameters.kernel.name,
         )
 
     def harmonize(

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from pydicom import Dataset, dcmread
 
+from node.plugin import Method
+
 SETS = [
     ("ISO_IR 100", "Thorax für Köpfe"),
     ("ISO_IR 144", "Грудная клетка"),
@@ -70,7 +72,7 @@ def test_a_broken_description_is_kept_as_its_bytes(workshop: Any) -> None:
         ("ISO_IR 192", "調和 {source}", "調和 Lung"),
         ("ISO_IR 100", "{source}\\new\n", "Lung/new"),
         ("ISO_IR 100", "Harmonized", "Harmonized"),
-        ("ISO_IR 100", "{source} {0}", "Lung {0}"),
+        ("ISO_IR 100", "{source} {{0}}", "Lung {0}"),
     ],
 )
 def test_a_template_of_another_alphabet(workshop: Any, character_set: str | None, template: str, made: str) -> None:
@@ -95,3 +97,34 @@ def test_a_character_set_nobody_knows(workshop: Any) -> None:
         source.SpecificCharacterSet = "ISO_IR 999"
 
     assert workshop.one(martian, series_description="ö {source}").SeriesDescription == "o Thorax 1.0 B70f"
+
+
+EVERY_FIELD = "{source}|{kernel}|{plugin}|{target}|{version}|{{x}}"
+
+
+def test_every_field_of_a_template_is_filled(workshop: Any):
+    method = Method("sharpener", "2.1", "Made sharper.", "ab" * 32, target="lung-standard")
+    made = workshop.one(method=method, series_description=EVERY_FIELD, image_comments=EVERY_FIELD)
+    assert made.SeriesDescription == "Thorax 1.0 B70f|B70f|sharpener|lung-standard|2.1|{x}"
+    assert made.ImageComments == "|B70f|sharpener|lung-standard|2.1|{x}"
+
+
+def test_a_field_that_looks_like_another_is_not_filled_again(workshop: Any):
+    def sly(source: Dataset) -> None:
+        source.ConvolutionKernel = ["{source}", "B"]
+
+    assert workshop.one(sly, series_description="K {kernel}").SeriesDescription == "K {source}"
+
+
+def test_comments_keep_to_the_source_s_unless_asked(workshop: Any):
+    def remarked(source: Dataset) -> None:
+        source.ImageComments = "größer als früher"
+
+    assert workshop.one(remarked).ImageComments == "größer als früher"
+    remark = "Harmonized: for quantification. {source}"
+    assert workshop.one(remarked, image_comments=remark).ImageComments == (
+        "Harmonized: for quantification. größer als früher"
+    )
+    assert workshop.one(image_comments=remark).ImageComments == "Harmonized: for quantification."
+    long = workshop.one(lambda source: source.__setattr__("ImageComments", "x" * 10240), image_comments=remark)
+    assert len(long.ImageComments) == 10240
