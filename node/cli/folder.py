@@ -136,11 +136,13 @@ def _is_png(path: Path) -> bool:
 
 
 def _print_mtf(results: list[dict[str, Any]]) -> None:
-    table = Table(uid_column(), "f50 /mm", "f10 /mm", "noise HU", "segments", "from", box=None, pad_edge=False)
+    table = Table(
+        uid_column(), "f50 /mm", "f10 /mm", "overshoot", "noise HU", "segments", "from", box=None, pad_edge=False
+    )
     for result in results:
         uid = result["series_instance_uid"]
         if "refused" in result:
-            table.add_row(uid, "-", "-", "-", "-", escape(result["refused"]))
+            table.add_row(uid, "-", "-", "-", "-", "-", escape(result["refused"]))
             continue
         figures = [
             f"{result[f'{name}_per_mm']:.3f} ({result[f'{name}_low_per_mm']:.3f} to {result[f'{name}_high_per_mm']:.3f})"
@@ -149,7 +151,9 @@ def _print_mtf(results: list[dict[str, Any]]) -> None:
             for name in ("f50", "f10")
         ]
         noise = "-" if result["noise_hu"] is None else f"{result['noise_hu']:.1f}"
-        table.add_row(uid, *figures, noise, str(result["segments_accepted"]), result["source"])
+        over = result.get("overshoot")
+        peak = f"{over['mtf']:.2f} at {over['at_per_mm']:.2f} /mm" if over else "-"
+        table.add_row(uid, *figures, peak, noise, str(result["segments_accepted"]), result["source"])
     out.print(table)
 
 

@@ -121,6 +121,9 @@ def _draw_curve(axes: Axes, data: Mapping[str, Any], read: Mapping[str, Any]) ->
             axes.plot([at, at], [0, level], color=INK, linewidth=0.8, linestyle=":")
             told = f"{name} {at:.3f}\n({read[f'{name}_low_per_mm']:.3f} to {read[f'{name}_high_per_mm']:.3f})"
             axes.annotate(told, (at, level), xytext=(8, 4), textcoords="offset points", color=INK)
+        if over := read.get("overshoot"):
+            told = f"peak {over['mtf']:.2f} ({over['low']:.2f} to {over['high']:.2f}) at {over['at_per_mm']:.2f} /mm"
+            axes.annotate(told, (over["at_per_mm"], over["high"]), xytext=(4, 4), textcoords="offset points", color=INK)
     if not trusted:
         used = data["curve"]
         axes.plot(used["frequency_per_mm"], used["mtf"], color=_TARGET, linewidth=1.8, label=f"used: {data['source']}")

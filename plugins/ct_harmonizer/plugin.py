@@ -16,7 +16,7 @@ from node.plugin import Curve, Measurement, Method, Quantity, Report, Verdict, V
 from plugins.ct_harmonizer import pictures
 from plugins.ct_harmonizer.comparison import compare
 from plugins.ct_harmonizer.metrics import LungMetrics, lung_mask, lung_metrics
-from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM, Band, MTFMeasurement, MTFRefused, measure_mtf
+from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM, Band, MTFCurve, MTFMeasurement, MTFRefused, measure_mtf
 from plugins.ct_harmonizer.mtf.body import NO_DATA_HU
 from plugins.ct_harmonizer.mtf.noise import Noise, measure_noise
 from plugins.ct_harmonizer.physics.filter import Gain, apply, gain_towards
@@ -323,6 +323,7 @@ def _skin_data(read: MTFMeasurement) -> dict[str, Any]:
         **_band("f10", read.f10_per_mm),
         "peak": curve.peak,
         "peak_at_per_mm": curve.peak_at_per_mm,
+        "overshoot": _overshoot(curve),
         "model_error": read.model_error,
         "segments_accepted": read.segments_accepted,
         "segments_seen": read.segments_seen,
@@ -335,6 +336,7 @@ def _skin_data(read: MTFMeasurement) -> dict[str, Any]:
                 "high_mm": band.high_mm,
                 "segments": band.segments,
                 "peak": band.curve.peak,
+                "overshoot": _overshoot(band.curve),
                 **_band("f50", band.f50_per_mm),
                 **_band("f10", band.f10_per_mm),
                 "mtf": band.curve.mtf.round(5).tolist(),
@@ -359,6 +361,14 @@ def _skin_data(read: MTFMeasurement) -> dict[str, Any]:
         },
         "surface": {"slice": shown, "points": on_slice[:, 1:].round(1).tolist()},
     }
+
+
+def _overshoot(curve: MTFCurve) -> dict[str, float] | None:
+    """None for a kernel that enhances nothing."""
+    found = curve.overshoot
+    if found is None:
+        return None
+    return {"mtf": found.value, "low": found.low, "high": found.high, "at_per_mm": curve.peak_at_per_mm}
 
 
 def _band(name: str, band: Band) -> dict[str, float]:

@@ -47,6 +47,14 @@ class MTFCurve:
         return float(self.mtf.max())
 
     @property
+    def overshoot(self) -> Band | None:
+        """The highest value with its 95 % interval, of a kernel that enhances edges: where even its lower bound is over 1."""
+        top = int(np.argmax(self.mtf))
+        if self.low[top] <= 1:
+            return None
+        return Band(float(self.mtf[top]), float(self.low[top]), float(self.high[top]))
+
+    @property
     def peak_at_per_mm(self) -> float:
         """The frequency of the highest value; 0 without edge enhancement."""
         return float(self.frequency_per_mm[np.argmax(self.mtf)])

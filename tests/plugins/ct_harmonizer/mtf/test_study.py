@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from plugins.ct_harmonizer.mtf import MTFMeasurement, measure_mtf, on_grid
+from plugins.ct_harmonizer.mtf import MTFCurve, MTFMeasurement, measure_mtf, on_grid
 from plugins.ct_harmonizer.mtf.study.__main__ import table
 from plugins.ct_harmonizer.mtf.study.bodies import Body
 from plugins.ct_harmonizer.mtf.study.kernels import KERNELS, Truth
@@ -46,7 +46,9 @@ def test_an_enhancing_kernel_is_read_through_clipped_noise(plain) -> None:
     assert plain.clipped
     assert plain.f50_per_mm.value == pytest.approx(truth.f50_per_mm, rel=0.03)
     assert plain.f10_per_mm.value == pytest.approx(truth.f10_per_mm, rel=0.05)
-    assert plain.curve.peak == pytest.approx(truth.peak, abs=0.06)
+    assert plain.curve.overshoot
+    assert plain.curve.overshoot.value == pytest.approx(truth.peak, abs=0.06)
+    assert 1 < plain.curve.overshoot.low < plain.curve.overshoot.high
     assert plain.curve.peak_at_per_mm == pytest.approx(0.33, abs=0.08)
 
 
@@ -93,3 +95,8 @@ def test_a_kernel_is_what_it_says() -> None:
         assert truth.mtf(np.array(truth.f50_per_mm)) == pytest.approx(0.5, abs=0.01)
         twice = Truth(truth.name, truth.mtf).stretched(2)
         assert twice.f50_per_mm == pytest.approx(2 * truth.f50_per_mm, rel=0.01) or twice.f50_per_mm > 1.5
+
+
+def test_a_kernel_that_enhances_nothing_has_no_overshoot() -> None:
+    flat = 0.5 ** (np.linspace(0, 3, 81) ** 2)
+    assert MTFCurve(np.linspace(0, 1.6, 81), flat, 0.98 * flat, np.maximum(1.02 * flat, 1)).overshoot is None
