@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
-.PHONY: setup demo test bench lint docs peers clean
+.PHONY: setup demo test bench bench-scale lint docs peers clean
 
 setup: $(STAMP)
 
@@ -32,6 +32,10 @@ test: setup peers lint
 
 bench: setup peers
 	$(BIN)/pytest tests/bench --override-ini='norecursedirs=.*' -s
+
+# The database with 100,000 series and 20 million instances in it: some 17 GB in the temporary folder, and many minutes.
+bench-scale: setup
+	HARMONODE_SCALE=1 $(BIN)/pytest tests/bench/test_scale.py --override-ini='norecursedirs=.*' -s
 
 # The parts of the documents that are made from the code.
 docs: setup

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -19,6 +19,7 @@ from node.journey import TROUBLE, State, may_move
 from node.store.session import after_commit
 from node.store.tables import AuditHead, AuditRecord, Series
 
+_AT_A_TIME = 1000
 GENESIS = "0" * 64
 
 _log = structlog.get_logger(__name__)
@@ -122,7 +123,7 @@ def move(
     after_commit(session, lambda: tell("series moved", **told))
 
 
-def chain_hash(row: AuditRecord) -> str:
+def chain_hash(row: AuditRecord | sa.Row[Any]) -> str:
     """SHA-256 over the previous hash and every field, as canonical JSON."""
     fields = {
         "seq": row.seq,
@@ -146,29 +147,54 @@ class Flaw:
     what: str
 
 
-def verify(session: Session) -> tuple[int, list[Flaw]]:
-    """Walk the whole chain; returns how many records were read, and every flaw: changed, missing or reordered."""
-    flaws: list[Flaw] = []
+def verify(session: Session, progress: Callable[[int, int], object] | None = None) -> tuple[int, list[Flaw]]:
+    """Walk the whole chain; returns how many records were read, and every flaw: changed, missing or reordered.
+
+    It holds a thousand records at a time, and names a thousand flaws at most, for where one is replaced all after it
+    are. `progress` gets how many records are read, of how many, every now and then.
+    """
+    flaws = _Flaws()
+    head = session.get(AuditHead, 1)
+    last, last_hash = (head.seq, head.hash) if head else (0, GENESIS)
     expected, previous, count = 1, GENESIS, 0
     for row in _all(session):
+        if progress and count % _AT_A_TIME == 0:
+            progress(count, last)
         count += 1
         if row.seq != expected:
             missing = f"record {expected}" if row.seq == expected + 1 else f"records {expected} to {row.seq - 1}"
-            flaws.append(Flaw(expected, f"{missing} missing before record {row.seq}"))
+            flaws.add(expected, f"{missing} missing before record {row.seq}")
         elif row.previous_hash != previous:
-            flaws.append(Flaw(row.seq, f"record {row.seq} does not follow record {row.seq - 1}: reordered or replaced"))
+            flaws.add(row.seq, f"record {row.seq} does not follow record {row.seq - 1}: reordered or replaced")
         if row.hash != chain_hash(row):
-            flaws.append(Flaw(row.seq, f"record {row.seq} was changed after it was written"))
+            flaws.add(row.seq, f"record {row.seq} was changed after it was written")
         expected, previous = row.seq + 1, row.hash
-    head = session.get(AuditHead, 1)
-    last, last_hash = (head.seq, head.hash) if head else (0, GENESIS)
     if expected - 1 < last:
-        flaws.append(Flaw(expected, f"records {expected} to {last} are missing at the end"))
+        flaws.add(expected, f"records {expected} to {last} are missing at the end")
     elif (expected - 1, previous) != (last, last_hash):
-        flaws.append(Flaw(expected - 1, f"the last record {expected - 1} is not the one written last ({last})"))
-    return count, flaws
+        flaws.add(expected - 1, f"the last record {expected - 1} is not the one written last ({last})")
+    return count, flaws.told()
 
 
-def _all(session: Session) -> Iterator[AuditRecord]:
-    query = sa.select(AuditRecord).order_by(AuditRecord.seq).execution_options(yield_per=1000)
-    yield from session.scalars(query)
+class _Flaws:
+    """The first thousand flaws, and how many there are."""
+
+    def __init__(self) -> None:
+        self._first: list[Flaw] = []
+        self._more, self._last = 0, 0
+
+    def add(self, seq: int, what: str) -> None:
+        if len(self._first) < _AT_A_TIME:
+            self._first.append(Flaw(seq, what))
+        else:
+            self._more, self._last = self._more + 1, seq
+
+    def told(self) -> list[Flaw]:
+        return (
+            [*self._first, Flaw(self._last, f"and {self._more} more flaws up to here")] if self._more else self._first
+        )
+
+
+def _all(session: Session) -> Iterator[sa.Row[Any]]:
+    query = sa.select(*AuditRecord.__table__.columns).order_by(AuditRecord.seq)
+    yield from session.execute(query.execution_options(yield_per=_AT_A_TIME))

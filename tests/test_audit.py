@@ -76,6 +76,22 @@ def test_an_empty_chain_is_intact(database: Database):
         assert audit.verify(session) == (0, [])
 
 
+def test_a_long_trail_tells_how_far_it_is_and_names_so_many_flaws_at_most(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(audit, "_AT_A_TIME", 4)
+    write(database, 10)
+    told: list[tuple[int, int]] = []
+    with database.read() as session:
+        assert audit.verify(session, lambda *far: told.append(far)) == (10, [])
+    assert told == [(0, 10), (4, 10), (8, 10)]
+    tamper(database, "UPDATE audit_record SET message = 'x'")
+    assert flaws(database) == [
+        *(f"record {seq} was changed after it was written" for seq in range(1, 5)),
+        "and 6 more flaws up to here",
+    ]
+
+
 @pytest.mark.parametrize("statement", ["UPDATE audit_record SET message = 'x'", "DELETE FROM audit_record"])
 def test_the_database_refuses_to_change_a_record(database: Database, statement: str):
     write(database)

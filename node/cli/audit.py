@@ -8,11 +8,12 @@ from typing import Annotated
 import sqlalchemy as sa
 import typer
 from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from node.atna import standing
 from node.audit import Event, verify
-from node.cli.context import JSON, database, out, print_json, settings
+from node.cli.context import JSON, database, err, out, print_json, settings
 from node.store.tables import AuditRecord
 
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail: read it, and verify its chain.")
@@ -46,8 +47,11 @@ def list_command(
 @audit_app.command("verify", epilog="Example: harmonode audit verify")
 def verify_command(ctx: typer.Context, as_json: JSON = False) -> None:
     """Walk the whole chain; exit status 1 where a record was changed, is missing or was reordered."""
-    with database(ctx) as opened, opened.read() as session:
-        count, flaws = verify(session)
+    # Of a trail of years it takes minutes; a terminal sees how far it is.
+    columns = (TextColumn("verifying the trail"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with database(ctx) as opened, opened.read() as session, Progress(*columns, console=err, transient=True) as shown:
+        task = shown.add_task("", total=None)
+        count, flaws = verify(session, lambda done, of: shown.update(task, completed=done, total=of))
     if as_json:
         print_json({"records": count, "intact": not flaws, "flaws": [{"seq": f.seq, "what": f.what} for f in flaws]})
     elif flaws:
