@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import threading
@@ -136,12 +135,7 @@ class Node:
 
     def _not_receiving(self) -> str:
         """Why nobody can store; nothing where the port is open."""
-        host, port = self.config.receive.host, self.receiver.port
-        try:
-            socket.create_connection((_reachable(host), port), timeout=2).close()
-        except OSError as error:
-            return f"port {port} does not take connections: {error.strerror or error}"
-        return ""
+        return "" if self.receiver.listening else "the port is closed: nobody can store"
 
     def _ask_count(self, source: CountSource, study_instance_uid: str, series_instance_uid: str) -> int | None:
         """How many instances the sender says the series has; None where it does not know the series."""
@@ -149,11 +143,6 @@ class Node:
         return count_instances(
             source.host, source.port, source.ae_title, ours, study_instance_uid, series_instance_uid, tls=source.tls
         )
-
-
-def _reachable(host: str) -> str:
-    """An address of this machine for one that is listened on: "every interface" is none."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
 
 
 def _web_server(config: Config) -> Server | None:

@@ -10,7 +10,7 @@ import pytest
 
 from node.store.session import Database, upgrade
 
-pytest_plugins = ["peers", "crafted", "running", "certificates", "syslogs"]  # the modules of tests/support
+pytest_plugins = ["peers", "crafted", "running", "certificates", "syslogs", "chromium"]  # the modules of tests/support
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The real programs that the tests talk to, from Debian: Orthanc with DICOMweb, DCMTK, dicom3tools, Postgres, rsyslog.
+# The real programs that the tests talk to, from Debian: Orthanc with DICOMweb, DCMTK, dicom3tools, Postgres, rsyslog, Chromium.
 set -eu
 missing=""
 [ -x /usr/sbin/Orthanc ] || missing="$missing orthanc"
@@ -9,6 +9,7 @@ missing=""
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 [ -x /usr/sbin/rsyslogd ] || missing="$missing rsyslog"
 [ -e "/usr/lib/$(uname -m)-linux-gnu/rsyslog/lmnsd_ossl.so" ] || missing="$missing rsyslog-openssl"
+[ -x /usr/bin/chromium ] || missing="$missing chromium"
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

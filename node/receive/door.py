@@ -62,6 +62,11 @@ class Door:
     def port(self) -> int:
         return int(self._listener.getsockname()[1])
 
+    @property
+    def listening(self) -> bool:
+        """Whether the port is open and somebody takes what comes."""
+        return self._thread.is_alive() and not self._shut.is_set()
+
     def open(self) -> None:
         self._thread.start()
 

@@ -57,6 +57,11 @@ class Receiver:
             raise RuntimeError("the receiver is not started")
         return self._door.port
 
+    @property
+    def listening(self) -> bool:
+        """Whether the port is open."""
+        return self._door is not None and self._door.listening
+
     def start(self) -> Reconciled:
         """Take up what the last run left, then open the port.
 

@@ -12,6 +12,8 @@ from node.plugin import Quantity
 
 _HINT = re.compile(r"\s*(?:It waits for|Mend that, then) `harmonode series retry [^`]+`\.?\s*$")
 
+_HU, _NOTHING = "[hnsf'U]", 5e-4  # what is less than a thousandth HU is rounding
+
 
 def clock(at: datetime | None) -> str:
     """The time of this machine; with the date where it is not today."""
@@ -66,7 +68,8 @@ def quantity(stored: Mapping[str, Any] | None) -> str:
     """A stored quantity with its unit and interval; nothing where it is no number."""
     if not stored or stored.get("value") is None:
         return ""
-    return str(Quantity(stored["value"], stored["unit"], stored.get("low"), stored.get("high")))
+    value = 0.0 if abs(stored["value"]) < _NOTHING and stored["unit"] == _HU else stored["value"]
+    return str(Quantity(value, stored["unit"], stored.get("low"), stored.get("high"))).replace("-", "\N{MINUS SIGN}")
 
 
 def reason(text: str | None) -> str:

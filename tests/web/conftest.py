@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,13 @@ import httpx
 import pytest
 from fastapi import APIRouter, Depends
 
+from node import audit
+from node.audit import Event
 from node.config import Config
-from node.queue import Queue
-from node.store.session import Database
+from node.journey import State
+from node.queue import Queue, prepare
+from node.store.session import Database, upgrade
+from node.store.tables import Series
 from node.web import tokens
 from node.web.app import create_app
 from node.web.auth import Person, require
@@ -22,6 +28,16 @@ from node.web.echoes import Echoes
 from node.web.roles import Role
 from node.web.server import Server
 from node.web.site import Site, signing_key
+
+FACTS = {
+    "tags": {
+        "SeriesDescription": {"values": ["Thorax <b>1.0</b>"], "missing": 0},
+        "ConvolutionKernel": {"values": [["Br59f", "3"]], "missing": 0},
+    },
+    "slice_spacing_mm": 0.7,
+    "z_extent_mm": 210.0,
+    "malformed": [],
+}
 
 
 @dataclass
@@ -36,6 +52,19 @@ class Web:
     def token(self, role: Role = Role.ADMIN, name: str = "") -> str:
         with self.database.write() as session:
             return tokens.add(session, name or f"the-{role}", role, actor="test")
+
+    def add_series(self, number: int, state: State = State.RECEIVING) -> None:
+        """A series of the database that stands in a state."""
+        now = datetime.now(UTC)
+        with self.database.write() as session:
+            series = Series(
+                study_instance_uid="1.2.3", series_instance_uid=f"1.2.3.{number}", state=str(state), state_since=now,
+                first_arrival_at=now, last_arrival_at=now, instance_count=30, calling_ae_title="CT1",
+                called_ae_title="HARMONODE", address="10.0.0.1", facts=FACTS,
+            )  # fmt: skip
+            session.add(series)
+            detail = {"instances": [{}] * 30}
+            audit.record(session, Event.ARRIVAL, "30 instances arrived from CT1", series=series, detail=detail)
 
     def client(self, token: str = "", **headers: str) -> httpx.Client:
         """A program; with a token, one that is known."""
@@ -59,6 +88,24 @@ class Browser:
     def log_in(self, token: str, next_path: str = "/", mark: str | None = None) -> httpx.Response:
         given = self.mark("/login") if mark is None else mark
         return self.client.post("/login", data={"csrf": given, "token": token, "next": next_path})
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database at the newest migration with the queue's tables, to be copied: making one takes a second."""
+    file = tmp_path_factory.mktemp("template") / "harmonode.sqlite3"
+    upgrade(f"sqlite:///{file}")
+    prepare(f"sqlite:///{file}")
+    return file
+
+
+@pytest.fixture
+def database(template: Path, tmp_path: Path) -> Iterator[Database]:
+    """An empty database of the test's own."""
+    shutil.copyfile(template, tmp_path / template.name)
+    opened = Database(f"sqlite:///{tmp_path / template.name}")
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,35 +12,8 @@ from node import audit
 from node.audit import Event
 from node.errors import ErrorKind
 from node.journey import State
-from node.store.session import Database
 from node.store.tables import Series
 from node.web.roles import Role
-
-FACTS = {
-    "tags": {
-        "SeriesDescription": {"values": ["Thorax <b>1.0</b>"], "missing": 0},
-        "ConvolutionKernel": {"values": [["Br59f", "3"]], "missing": 0},
-    },
-    "slice_spacing_mm": 0.7,
-    "z_extent_mm": 210.0,
-    "malformed": [],
-}
-
-
-def add_series(database: Database, number: int, state: State = State.RECEIVING, **values: Any) -> Series:
-    """A series of the database that has come to a state by itself."""
-    now = datetime.now(UTC)
-    with database.write() as session:
-        series = Series(
-            study_instance_uid="1.2.3", series_instance_uid=f"1.2.3.{number}", state=str(state), state_since=now,
-            first_arrival_at=now, last_arrival_at=now, instance_count=30, calling_ae_title="CT1",
-            called_ae_title="HARMONODE", address="10.0.0.1", facts=FACTS, **values,
-        )  # fmt: skip
-        session.add(series)
-        audit.record(
-            session, Event.ARRIVAL, "30 instances arrived from CT1", series=series, detail={"instances": [{}] * 30}
-        )
-    return series
 
 
 def read(web, path: str, role: Role = Role.VIEWER) -> str:
@@ -63,8 +35,7 @@ def test_an_empty_node_says_that_nothing_needs_anybody(web):
 
 
 def test_what_waits_is_first_with_what_to_do(web):
-    with web.database.write() as session:
-        series = session.merge(add_series(web.database, 1, State.SENDING))
+    web.add_series(1, State.SENDING)
     with web.database.write() as session:
         series = session.get_one(Series, 1)
         audit.move(
@@ -83,7 +54,7 @@ def test_what_waits_is_first_with_what_to_do(web):
 
 
 def test_a_series_page_tells_its_scan_and_escapes_what_scanners_write(web):
-    add_series(web.database, 1)
+    web.add_series(1)
     html = read(web, "/series/1")
     assert "Thorax &lt;b&gt;1.0&lt;/b&gt;" in html
     assert "<b>1.0</b>" not in html
@@ -93,7 +64,7 @@ def test_a_series_page_tells_its_scan_and_escapes_what_scanners_write(web):
 
 
 def test_a_form_retries_and_cancels_and_the_trail_names_who(web):
-    add_series(web.database, 1, State.PASSED)
+    web.add_series(1, State.PASSED)
     browser = web.browser()
     browser.log_in(web.token(Role.OPERATOR, "eli"))
     mark = browser.mark("/series/1")
@@ -113,20 +84,20 @@ def test_a_form_retries_and_cancels_and_the_trail_names_who(web):
 
 @pytest.mark.parametrize("path", ["/", "/series", "/series/1"])
 def test_nobody_reads_a_page_without_a_token(web, path: str):
-    add_series(web.database, 1)
+    web.add_series(1)
     assert web.client().get(path).status_code == 401
     assert web.browser().client.get(path).status_code == 303
 
 
 def test_a_viewer_may_not_act(web):
-    add_series(web.database, 1, State.PASSED)
+    web.add_series(1, State.PASSED)
     assert web.client(web.token(Role.VIEWER)).post("/series/1/retry").status_code == 403
     assert web.client(web.token(Role.OPERATOR)).post("/series/7/retry").status_code == 404
 
 
 def test_the_list_is_filtered_and_paged(web):
     for number in range(60):
-        add_series(web.database, number, State.DONE if number % 2 else State.RECEIVING)
+        web.add_series(number, State.DONE if number % 2 else State.RECEIVING)
     first = read(web, "/series")
     assert first.count('href="/series/') == 50
     older = re.search(r'href="(/series\?[^"]*before=\d+)"', first)
@@ -138,7 +109,7 @@ def test_the_list_is_filtered_and_paged(web):
 
 
 def test_no_page_names_a_patient_unless_the_site_wants_it(web):
-    add_series(web.database, 1)
+    web.add_series(1)
     assert "patient" not in read(web, "/series/1").lower()
 
 
@@ -148,6 +119,6 @@ def test_events_come_when_something_changes(web):
         lines = (line for line in stream.iter_lines() if line)
         assert [next(lines), next(lines)][0] == "event: now"
         began = datetime.now(UTC)
-        add_series(web.database, 1)
+        web.add_series(1)
         assert next(lines) == "event: now"
         assert datetime.now(UTC) - began < timedelta(seconds=15), "the tick that comes anyway"

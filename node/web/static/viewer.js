@@ -42,7 +42,7 @@ const shown = () => (!derived ? ["before"] : mode === "difference" ? ["differenc
 
 async function draw() {
   const wanted = number;
-  where.textContent = `slice ${wanted} of ${count} · ${positions[wanted - 1]} mm`;
+  where.textContent = `slice ${wanted} of ${count} · ${positions[wanted - 1].replace("-", "−")} mm`;
   slider.value = wanted;
   const asked = shown().map((which) => [which, pathOf(which, wanted)]);
   try {
