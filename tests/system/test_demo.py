@@ -24,7 +24,8 @@ def run_demo(tmp_path: Path, *arguments: str) -> tuple[str, Path]:
 def shows_what_happened(said: str, run: Path, instances: int) -> None:
     assert f"{instances} instances, confirmed by the PACS" in said
     assert (run / "overview.png").read_bytes().startswith(b"\x89PNG")
-    assert len(list((run / "data" / "derived").rglob("*.dcm"))) == instances
+    assert len(list((run / "data" / "derived").rglob("[0-9]*.dcm"))) == instances
+    assert len(list((run / "data" / "derived").rglob("report.dcm"))) == 1
     for name in ("LAA-950", "Perc15", "lung mass"):
         assert name in said
     for event in ("arrival", "decision", "measurement", "derivation", "transmission", "confirmation"):
