@@ -370,6 +370,20 @@ class Dicomweb(Section):
     max_instances: int = Field(10000, ge=1)
 
 
+class DimseSource(Section):
+    """An archive that the node pulls from by C-GET, or by C-MOVE to itself; asked by C-FIND."""
+
+    kind: Literal["dimse"] = "dimse"
+    name: Name
+    ae_title: AETitle
+    host: str
+    port: Port
+    calling_ae_title: AETitle = "HARMONODE"
+    retrieve: Literal["c-get", "c-move"] = "c-get"
+    timeout_s: Seconds = 60
+    tls: ClientTLS | None = None
+
+
 class DicomwebSource(Section):
     """An archive that the node pulls from by WADO-RS; asked by QIDO-RS."""
 
@@ -393,7 +407,7 @@ class OrthancSource(Section):
     timeout_s: Seconds = 60
 
 
-Source = Annotated[DicomwebSource | OrthancSource, Field(discriminator="kind")]
+Source = Annotated[DimseSource | DicomwebSource | OrthancSource, Field(discriminator="kind")]
 
 
 class Config(BaseSettings):
@@ -475,7 +489,7 @@ class Config(BaseSettings):
         known = ", ".join(destination.name for destination in self.destinations) or "none"
         raise ConfigError(f"no destination {name!r} in the configuration; there are: {known}")
 
-    def source(self, name: str) -> DicomwebSource | OrthancSource:
+    def source(self, name: str) -> DimseSource | DicomwebSource | OrthancSource:
         """The source of that name.
 
         Raises:

@@ -22,6 +22,7 @@ class Element(IntEnum):
     COMMAND_FIELD = 0x0100
     MESSAGE_ID = 0x0110
     MESSAGE_ID_RESPONDED_TO = 0x0120
+    MOVE_DESTINATION = 0x0600
     PRIORITY = 0x0700
     DATA_SET_TYPE = 0x0800
     STATUS = 0x0900
@@ -36,7 +37,9 @@ class Command(IntEnum):
     """Command Field (0000,0100) of a request, PS3.7 Table E.1-1; its response has `RESPONSE` added."""
 
     C_STORE = 0x0001
+    C_GET = 0x0010
     C_FIND = 0x0020
+    C_MOVE = 0x0021
     C_ECHO = 0x0030
     N_EVENT_REPORT = 0x0100
     N_ACTION = 0x0130

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from typing import TypeVar
 
 from pydicom import Dataset, dcmread, uid
 from pynetdicom.dsutils import decode, encode
@@ -76,28 +77,6 @@ def storage_contexts(instances: Iterable[Outgoing]) -> list[PresentationContext]
 
 FIND_CONTEXTS = [build_context(STUDY_ROOT_FIND, list(_LITTLE_ENDIAN))]
 ECHO_CONTEXTS = [build_context(VERIFICATION, list(_LITTLE_ENDIAN))]
-
-
-@contextmanager
-def associate(peer: Peer, contexts: Sequence[PresentationContext]) -> Iterator[Requestor]:
-    """An association with `peer`; released at the end, aborted on an error.
-
-    Raises:
-        TransientError: no connection, no answer, or a rejection that passes by itself.
-        OperatorError: the peer knows one of the AE titles not, or takes none of the contexts; TLS fails.
-    """
-    association = _open(peer, Request(peer.ae_title, peer.calling_ae_title, contexts))
-    requestor = Requestor(peer, association)
-    try:
-        yield requestor
-    except HarmonodeError:
-        association.release()  # without effect where it is over
-        raise
-    except BaseException:
-        association.abort()
-        raise
-    else:
-        association.release()
 
 
 def _open(peer: Peer, request: Request) -> Association:
@@ -207,6 +186,12 @@ class Requestor:
         self, command: Command, context_id: int, fields: dict[int, int | str], data_set: DataSet | None = None
     ) -> Message:
         """Send a request; its first response."""
+        self._request(command, context_id, fields, data_set)
+        return self._response(command)
+
+    def _request(
+        self, command: Command, context_id: int, fields: dict[int, int | str], data_set: DataSet | None = None
+    ) -> None:
         self._message_id = self._message_id % 0xFFFF + 1
         fields[Element.COMMAND_FIELD], fields[Element.MESSAGE_ID] = command, self._message_id
         fields[Element.DATA_SET_TYPE] = commands.NO_DATA_SET if data_set is None else commands.WITH_DATA_SET
@@ -214,7 +199,6 @@ class Requestor:
             self._association.send(context_id, commands.encode(fields), data_set)
         except (Ended, Silent) as error:
             raise self._no_response(command, error) from error
-        return self._response(command)
 
     def _response(self, command: Command) -> Message:
         """The next response, which must belong to our request."""
@@ -235,6 +219,40 @@ class Requestor:
             f"{self.peer} {error} before it answered a {command} "
             f"(some do so to an AE title they do not know: ours is {self.peer.calling_ae_title})"
         )
+
+
+R = TypeVar("R", bound=Requestor)
+
+
+@contextmanager
+def associate_as(
+    kind: type[R], peer: Peer, contexts: Sequence[PresentationContext], scp_of: Sequence[str] = ()
+) -> Iterator[R]:
+    """An association with `peer`; released at the end, aborted on an error. `scp_of`: as `Request`.
+
+    Raises:
+        TransientError: no connection, no answer, or a rejection that passes by itself.
+        OperatorError: the peer knows one of the AE titles not, or takes none of the contexts; TLS fails.
+    """
+    association = _open(peer, Request(peer.ae_title, peer.calling_ae_title, contexts, scp_of))
+    requestor = kind(peer, association)
+    try:
+        yield requestor
+    except HarmonodeError:
+        association.release()  # without effect where it is over
+        raise
+    except BaseException:
+        association.abort()
+        raise
+    else:
+        association.release()
+
+
+@contextmanager
+def associate(peer: Peer, contexts: Sequence[PresentationContext]) -> Iterator[Requestor]:
+    """As `associate_as`, for what every requestor can ask."""
+    with associate_as(Requestor, peer, contexts) as requestor:
+        yield requestor
 
 
 def _status(response: Message) -> int:

@@ -19,7 +19,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO, RawIOBase
@@ -46,7 +46,7 @@ APPLICATION_CONTEXT = UID("1.2.840.10008.3.1.1.1")  # PS3.7 annex A.2.1
 # PDU types, PS3.8 section 9.3.1
 _ASSOCIATE_RQ, _ASSOCIATE_AC, _ASSOCIATE_RJ, _P_DATA, _RELEASE_RQ, _RELEASE_RP, _ABORT = range(1, 8)
 _MAX_NEGOTIATED = 1 << 18  # 128 presentation contexts need a tenth of it
-_MAX_MESSAGE = 16 << 20  # an identifier or an event report; objects are not received here
+_MAX_MESSAGE = 16 << 20  # an identifier or an event report; an object goes to a sink
 _ROOM = 131072  # bytes sent in one piece
 _LEAST_FRAGMENT = 1024  # less room than that at the end of a piece is left
 
@@ -54,6 +54,10 @@ _PDU = struct.Struct(">BxL")
 _PDV = struct.Struct(">BxLLBB")  # the head of a P-DATA-TF PDU with one presentation data value
 _OVERHEAD = _PDV.size - _PDU.size
 _COMMAND, _LAST = 0x01, 0x02  # message control header, PS3.8 annex E.2
+
+
+OpenSink = Callable[[Message], Callable[[bytes], object] | None]
+"""A message whose data set is about to come -> what takes it, a piece at a time; None for the message itself."""
 
 
 class Ended(Exception):
@@ -185,13 +189,16 @@ class Association:
             self.abort()
             raise
 
-    def receive(self, timeout_s: float | None = None) -> Message:
+    def receive(self, timeout_s: float | None = None, sink: OpenSink | None = None) -> Message:
         """The next message, each of its PDUs within the time-out.
+
+        A data set goes where `sink` says as it comes, and is not in the message then.
 
         Raises:
             Ended, Silent: there is none; the association is closed.
         """
         command, data, context_id = bytearray(), bytearray(), 0
+        write: Callable[[bytes], object] = data.extend
         fields: dict[int, bytes] | None = None
         while True:
             kind, body = self._pdu(MAX_PDU_BYTES, self._timeout_s if timeout_s is None else timeout_s)
@@ -200,7 +207,10 @@ class Association:
             for context_id, control, value in self._values(body):
                 if bool(control & _COMMAND) is (fields is not None):
                     raise self._breach("sent a data set and a command in the wrong order")
-                (command if control & _COMMAND else data).extend(value)
+                if control & _COMMAND:
+                    command.extend(value)
+                else:
+                    write(value)
                 if len(command) + len(data) > _MAX_MESSAGE:
                     raise self._breach(f"sent a message of more than {_MAX_MESSAGE} bytes")
                 if not control & _LAST:
@@ -208,6 +218,7 @@ class Association:
                 if fields is None:
                     fields = self._command(bytes(command))
                     if fields[Element.DATA_SET_TYPE] != commands.NO_DATA_SET.to_bytes(2, "little"):
+                        write = (sink and sink(Message(context_id, fields, b""))) or write
                         continue
                 return Message(context_id, fields, bytes(data))
 

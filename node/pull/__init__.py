@@ -1,6 +1,7 @@
 """Pull: the node asks an archive for series, instead of waiting for them.
 
 pull       a study's series, one after the other: what the source has, what is missing here, what came
+dimse      by C-GET or C-MOVE, asked by C-FIND
 dicomweb   by WADO-RS, asked by QIDO-RS
 orthanc    by Orthanc's own REST interface
 

@@ -12,17 +12,19 @@ import structlog
 
 from node import audit
 from node.audit import Event
-from node.config import Config, DicomwebSource, OrthancSource
+from node.config import Config, DicomwebSource, DimseSource, OrthancSource
 from node.dicom.elements import Identity
+from node.dicom.part10 import FileMeta
+from node.dicom.retrieve import Sink
 from node.dicom.uids import is_valid
 from node.errors import HarmonodeError, OperatorError, PermanentError, TransientError
-from node.pull import dicomweb, orthanc
+from node.pull import dicomweb, dimse, orthanc
 from node.pull.route import Offered, Route
 from node.receive import Indexer, Intake, Outcome, Status
 from node.receive.intake import Readable
 from node.series import Sender
 from node.store.session import Database
-from node.store.spool import Spool
+from node.store.spool import Incoming, Spool, SpoolFull
 from node.store.tables import Series
 
 _log = structlog.get_logger(__name__)
@@ -94,7 +96,7 @@ def pull(
     indexer.start()
     work = _Pull(database, spool, Intake(spool, indexer.put), progress)
     try:
-        with _open(source, config) as route:
+        with _open(source, config, database) as route:
             for offered in _offered(route, study_instance_uid, series_instance_uid):
                 if offered.modality not in ("", "CT") and not series_instance_uid:
                     left = f"it is {offered.modality}, and the node processes CT"
@@ -111,7 +113,11 @@ def pull(
         work.count_at_the_end()
 
 
-def _open(source: DicomwebSource | OrthancSource, config: Config) -> AbstractContextManager[Route]:
+def _open(
+    source: DimseSource | DicomwebSource | OrthancSource, config: Config, database: Database
+) -> AbstractContextManager[Route]:
+    if isinstance(source, DimseSource):
+        return dimse.open_route(source, config, database)
     if isinstance(source, DicomwebSource):
         return dicomweb.open_route(source, config.receive.ae_title)
     return orthanc.open_route(source, config.receive.ae_title)
@@ -177,6 +183,14 @@ class _Pull:
         self._note(outcome)
         return outcome
 
+    def open(self, meta: FileMeta) -> Sink:
+        """As route.Hands."""
+        try:
+            return _Object(self._intake, self._intake.open(meta), self._note)
+        except SpoolFull as error:
+            self._note(self._intake.full(error, meta))
+            raise
+
     def arrived(self) -> None:
         """As route.Hands."""
         study, uid, listed = self._now
@@ -235,6 +249,19 @@ class _Pull:
                 return
             if done.rowcount:  # type: ignore[attr-defined]
                 del self._counts[study, uid]
+
+
+class _Object:
+    """One object on its way into the spool, as retrieve.Sink."""
+
+    def __init__(self, intake: Intake, incoming: Incoming, note: Callable[[Outcome], None]) -> None:
+        self._intake, self._incoming, self._note = intake, incoming, note
+        self.write, self.discard = incoming.write, incoming.discard
+
+    def finish(self) -> int:
+        outcome = self._intake.finish(self._incoming)
+        self._note(outcome)
+        return int(outcome.status)
 
 
 def _witness(database: Database, study: str, done: Pulled, source: str, actor: str) -> None:

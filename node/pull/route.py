@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from node.dicom.part10 import FileMeta
+from node.dicom.retrieve import Sink
 from node.receive import Outcome
 from node.receive.intake import Readable
 from node.series import Sender
@@ -26,6 +28,10 @@ class Hands(Protocol):
 
     def file(self, file: Readable, sender: Sender) -> Outcome:
         """Take a Part 10 file."""
+        ...
+
+    def open(self, meta: FileMeta) -> Sink:
+        """Begin to take an object whose data set comes without its file meta information."""
         ...
 
     def arrived(self) -> None:
