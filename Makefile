@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
-.PHONY: setup demo test bench bench-scale lint docs peers clean
+.PHONY: setup demo test bench bench-scale lint docs peers fuzz clean
 
 setup: $(STAMP)
 
@@ -40,6 +40,14 @@ bench-scale: setup
 # The parts of the documents that are made from the code.
 docs: setup
 	$(BIN)/python tests/support/documents.py
+
+# A million inputs for every target of tests/fuzz; FUZZ_RUNS=10000 for a short one.
+FUZZ_RUNS ?= 1000000
+fuzz: setup
+	for target in tests/fuzz/target_*.py; do \
+		name=$${target##*/target_}; echo "$$target: $(FUZZ_RUNS) inputs"; \
+		$(BIN)/python tests/fuzz/run.py "$${name%.py}" --runs $(FUZZ_RUNS) || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache demo-output

@@ -25,6 +25,8 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _MAX_DEPTH = 32  # no IOD nests sequences a third as deep
+_MAX_ELEMENTS = 2_000_000  # some seconds of walking; an enhanced CT of 2000 frames has a tenth
+_MAX_INFLATED_BYTES = 2 << 30  # some seconds of inflating; a thousandth of it may come over the wire
 _MAX_UID = 65  # 64 characters; one more where a sender pads an even length
 _CHUNK = 1 << 16
 
@@ -108,13 +110,15 @@ class _Inflated:
     """The data set behind Deflated Explicit VR Little Endian (PS3.5 section A.5), a chunk at a time."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file, self._inflate, self._held = file, zlib.decompressobj(-zlib.MAX_WBITS), b""
+        self._file, self._inflate = file, zlib.decompressobj(-zlib.MAX_WBITS)
+        self._held, self._used = b"", 0  # inflated, and how much of it was taken
         self.at = 0
 
     def take(self, count: int) -> bytes:
-        while len(self._held) < count and self._more():
+        while len(self._held) - self._used < count and self._more():
             pass
-        data, self._held = self._held[:count], self._held[count:]
+        data = self._held[self._used : self._used + count]
+        self._used += len(data)
         self.at += len(data)
         return data
 
@@ -129,11 +133,14 @@ class _Inflated:
     def _more(self) -> bool:
         if self._inflate.eof:
             return False
+        if self.at > _MAX_INFLATED_BYTES:
+            raise InvalidObject(f"the deflated data set inflates to more than {_MAX_INFLATED_BYTES >> 20} MiB")
         chunk = self._inflate.unconsumed_tail or self._file.read(_CHUNK)
         try:
-            self._held += self._inflate.decompress(chunk, _CHUNK)
+            inflated = self._inflate.decompress(chunk, _CHUNK)
         except zlib.error as error:
             raise InvalidObject(f"the deflated data set cannot be inflated after byte {self.at}: {error}") from error
+        self._held, self._used = self._held[self._used :] + inflated, 0
         if not chunk and not self._inflate.eof:
             raise InvalidObject(f"the deflated data set breaks off after {self.at} inflated bytes")
         return True
@@ -145,6 +152,7 @@ class _Walk:
         order = ">" if big else "<"
         self._tag, self._short, self._long = (struct.Struct(order + form) for form in ("HH", "H", "L"))
         self.uids: dict[int, str] = {}
+        self._elements = 0
 
     def data_set(self) -> None:
         while (header := self._header(self._explicit, top=True)) is not None:
@@ -178,6 +186,7 @@ class _Walk:
             return None  # some senders pad the end with a few zeros
         if len(data) < 8:
             raise InvalidObject(f"the data set breaks off inside an element header at byte {self._source.at}")
+        self._count()
         group, element = self._tag.unpack_from(data)
         tag = group << 16 | element
         if not explicit or group == 0xFFFE:  # items have no VR
@@ -207,6 +216,7 @@ class _Walk:
             raise InvalidObject(f"sequences are nested more than {_MAX_DEPTH} deep at {_name(tag)}")
         while True:
             data = self._take(8, tag)
+            self._count()
             group, element = self._tag.unpack_from(data)
             item, length = group << 16 | element, self._long.unpack_from(data, 4)[0]
             if item == _SEQUENCE_END:
@@ -224,6 +234,12 @@ class _Walk:
     def _item(self, *, explicit: bool, depth: int) -> None:
         while (header := self._header(explicit)) is not None and header[0] != _ITEM_END:
             self._value(*header, depth=depth)
+
+    def _count(self) -> None:
+        """Elements and items; a data set of nothing but headers would take minutes."""
+        self._elements += 1
+        if self._elements > _MAX_ELEMENTS:
+            raise InvalidObject(f"the data set has more than {_MAX_ELEMENTS} elements, at byte {self._source.at}")
 
     def _take(self, count: int, tag: int) -> bytes:
         data = self._source.take(count)

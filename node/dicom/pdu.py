@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Iterator
 from enum import IntEnum
+from typing import NoReturn
 
 from node.errors import HarmonodeError
 
@@ -64,6 +65,7 @@ class Wire:
         self._view = memoryview(bytearray(HEADER_BYTES + max_pdu_bytes + HEADER_BYTES))  # the next one's header too
         self._have = 0  # bytes of the next PDU that stand at the buffer's start
         self._next: tuple[int, int] | None = None  # where they were read to
+        self._lost = False  # after what is no PDU nobody knows where the next one begins
         self._incoming = select.poll()
         self._incoming.register(connection, select.POLLIN)
         self._outgoing = select.poll()
@@ -77,9 +79,11 @@ class Wire:
         It must have begun by `begin_by` (of `time.monotonic`), and be whole `within_s` after that.
 
         Raises:
-            InvalidPDU, Closed, TimedOut: as they say.
+            InvalidPDU, Closed, TimedOut: as they say. After InvalidPDU nothing more is read but the end.
             Woken: before a PDU has begun.
         """
+        if self._lost:
+            self._drain(begin_by)
         if self._next is not None:
             start, self._have = self._next
             self._next = None
@@ -89,6 +93,7 @@ class Wire:
         until = time.monotonic() + within_s
         self._fill(HEADER_BYTES, HEADER_BYTES, until)
         kind, length = _HEADER.unpack_from(self._view)
+        self._lost = kind not in _TYPES or length > self._limit
         if kind not in _TYPES:
             raise InvalidPDU(f"a PDU of type 0x{kind:02X} came, which the standard does not know")
         if length > self._limit:
@@ -123,6 +128,13 @@ class Wire:
 
     def close(self) -> None:
         self._socket.close()
+
+    def _drain(self, until: float) -> NoReturn:
+        """Take what comes and look at none of it, up to the connection's end."""
+        self._have = 0
+        while time.monotonic() < until:
+            self._receive(len(self._view), until, begun=True)
+        raise TimedOut("the connection was not closed in time")
 
     def _fill(self, needed: int, wanted: int, until: float) -> None:
         """Read until the buffer holds `needed` bytes; up to `wanted` where they are there."""

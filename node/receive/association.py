@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from node.dicom import command as commands
 from node.dicom import pdu
@@ -19,7 +19,7 @@ from node.errors import InvalidObject
 from node.receive import negotiate
 from node.receive.admission import Caller, Rejection
 from node.receive.machine import TRANSITIONS, Event, State
-from node.receive.negotiate import Agreed, Context, Requested
+from node.receive.negotiate import Agreed, Context, Requested, Titles
 from node.receive.services import Answer, Request, Service, Sink, Unanswerable, not_served
 from node.series import Sender
 
@@ -187,21 +187,29 @@ class Association:
     def _requested(self, body: bytes) -> None:
         """AE-6: the request is refused or agreed to (PS3.8 section 9.3.3; PS3.7 annex D)."""
         try:
-            asked = negotiate.read(body)
+            titles = negotiate.titles(body)
+            self.caller = replace(
+                self.caller, calling_ae_title=titles.calling_ae_title, called_ae_title=titles.called_ae_title
+            )
+            if rejection := _impossible(titles) or self._terms.admit(self.caller):
+                self._reject(rejection)
+                return
+            asked = negotiate.read(body)  # only of those who may come in
+            if rejection := _strange(asked):
+                self._reject(rejection)
+                return
         except InvalidPDU as error:
             self._end(Event.INVALID_PDU, str(error), _INVALID_VALUE)
-            return
-        self.caller = Caller(asked.calling_ae_title, asked.called_ae_title, self.caller.address, self.caller.names)
-        rejection = _impossible(asked) or self._terms.admit(self.caller)
-        if rejection is not None:
-            self._fire(Event.REJECT, pdu.rejection(rejection.result, rejection.source, rejection.diagnostic))
             return
         supported = [service.context() for service in self._terms.services]
         agreed = negotiate.agree(asked, supported, self._terms.max_pdu_bytes)
         self._contexts, self._peer_max_bytes = agreed.contexts, asked.max_pdu_bytes
-        self._sender = Sender(asked.calling_ae_title, asked.called_ae_title, self.caller.address)
+        self._sender = Sender(titles.calling_ae_title, titles.called_ae_title, self.caller.address)
         self._fire(Event.ACCEPT, agreed.answer)
         self._terms.agreed(self.caller, agreed)
+
+    def _reject(self, rejection: Rejection) -> None:
+        self._fire(Event.REJECT, pdu.rejection(rejection.result, rejection.source, rejection.diagnostic))
 
     def _take(self, body: memoryview | bytes) -> None:
         """DT-2: the values of one P-DATA-TF; a message that is whole is answered at once."""
@@ -329,10 +337,12 @@ _ACTIONS: dict[str, _Act] = {
 }
 
 
-def _impossible(asked: Requested) -> Rejection | None:
+def _impossible(titles: Titles) -> Rejection | None:
     """What the service provider itself refuses, PS3.8 Table 9-21."""
-    if not asked.version_1:
-        return Rejection(1, 2, 2, "it does not speak version 1 of the protocol")
-    if asked.application_context != negotiate.APPLICATION_CONTEXT:
-        return Rejection(1, 1, 2, f"its application context is {asked.application_context!r}")
-    return None
+    return None if titles.version_1 else Rejection(1, 2, 2, "it does not speak version 1 of the protocol")
+
+
+def _strange(asked: Requested) -> Rejection | None:
+    if asked.application_context == negotiate.APPLICATION_CONTEXT:
+        return None
+    return Rejection(1, 1, 2, f"its application context is {asked.application_context!r}")

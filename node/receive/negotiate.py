@@ -23,7 +23,9 @@ from node.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAM
 
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"  # PS3.7 section A.2.1
 _MAX_CONTEXTS = 128
-_MAX_REQUEST_BYTES = 1 << 20  # 128 presentation contexts with every transfer syntax need a fifth of it
+_MAX_REQUEST_BYTES = 1 << 18  # 128 presentation contexts with every transfer syntax need four fifths of it
+_FIXED_BYTES = 68  # up to the variable items, PS3.8 Table 9-11
+_CALLED, _CALLING = slice(4, 20), slice(20, 36)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,19 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Requested:
-    """An A-ASSOCIATE-RQ, read."""
+class Titles:
+    """The fixed part of an A-ASSOCIATE-RQ: enough to know whether to read on."""
 
     calling_ae_title: str
     called_ae_title: str
-    application_context: str
     version_1: bool  # whether protocol version 1 is among those it speaks
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """An A-ASSOCIATE-RQ, read."""
+
+    application_context: str
     max_pdu_bytes: int  # the longest P-DATA-TF it takes; 0 for any
     primitive: Any = field(repr=False)
 
@@ -55,32 +63,41 @@ class Agreed:
     refused: Sequence[UID]  # abstract syntaxes of the contexts that were not accepted
 
 
+def titles(body: bytes) -> Titles:
+    """Read the fixed part of what follows the header of an A-ASSOCIATE-RQ.
+
+    Raises:
+        InvalidPDU: it is too short, or longer than any that asks for what there is.
+    """
+    if not _FIXED_BYTES <= len(body) <= _MAX_REQUEST_BYTES:
+        raise InvalidPDU(
+            f"an A-ASSOCIATE-RQ of {len(body)} bytes came, {_FIXED_BYTES} to {_MAX_REQUEST_BYTES} are taken"
+        )
+    return Titles(_title(body[_CALLING]), _title(body[_CALLED]), bool(int.from_bytes(body[:2]) & 1))
+
+
 def read(body: bytes) -> Requested:
     """Read what follows the header of an A-ASSOCIATE-RQ.
 
     Raises:
         InvalidPDU: it is none.
     """
-    if len(body) > _MAX_REQUEST_BYTES:
-        raise InvalidPDU(f"an A-ASSOCIATE-RQ of {len(body)} bytes came, at most {_MAX_REQUEST_BYTES} are taken")
     decoded = A_ASSOCIATE_RQ()
     try:
         decoded.decode(encode_pdu(PDUType.ASSOCIATE_RQ, body))
         asked = decoded.to_primitive()
         identifiers = [context.context_id for context in asked.presentation_context_definition_list]
-        made = Requested(
-            calling_ae_title=str(asked.calling_ae_title or "").strip(),
-            called_ae_title=str(asked.called_ae_title or "").strip(),
-            application_context=str(asked.application_context_name or ""),
-            version_1=bool(int.from_bytes(body[:2]) & 1),
-            max_pdu_bytes=int(asked.maximum_length_received or 0),
-            primitive=asked,
-        )
+        made = Requested(str(asked.application_context_name or ""), int(asked.maximum_length_received or 0), asked)
     except Exception as error:  # whatever a peer sends, and whatever pynetdicom makes of it
         raise InvalidPDU(f"an A-ASSOCIATE-RQ came that cannot be read: {error!r}"[:300]) from error
     if len(set(identifiers)) < len(identifiers) or len(identifiers) > _MAX_CONTEXTS:
         raise InvalidPDU("an A-ASSOCIATE-RQ came with two presentation contexts of one ID")
     return made
+
+
+def _title(raw: bytes) -> str:
+    """An AE title without padding; what is no printable character shows as "?"."""
+    return "".join(chr(byte) if 0x20 <= byte < 0x7F else "?" for byte in raw.rstrip(b"\0")).strip()
 
 
 def agree(asked: Requested, supported: Sequence[PresentationContext], max_pdu_bytes: int) -> Agreed:

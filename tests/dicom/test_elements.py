@@ -167,3 +167,31 @@ def test_paths_need_not_start_at_zero(tmp_path: Path):
     with path.open("rb") as file:
         file.seek(6)
         assert identify(file, EXPLICIT) == IDENTITY
+
+
+def deflated(data: bytes, times: int) -> bytes:
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return b"".join(squeeze.compress(data) for _ in range(times)) + squeeze.flush()
+
+
+def test_a_data_set_that_inflates_without_end_is_refused(monkeypatch):
+    monkeypatch.setattr("node.dicom.elements._MAX_INFLATED_BYTES", 8 << 20)
+    pixels = b"\xe0\x7f\x10\x00OW\x00\x00" + (64 << 20).to_bytes(4, "little")
+    bomb = deflated(pixels + bytes(1 << 20), 64)
+    tracemalloc.start()
+    with pytest.raises(InvalidDataSet, match="inflates to more than 8 MiB"):
+        identify(io.BytesIO(bomb), DEFLATED)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, DEFLATED])
+def test_a_data_set_of_nothing_but_headers_is_refused(monkeypatch, syntax):
+    monkeypatch.setattr("node.dicom.elements._MAX_ELEMENTS", 20_000)
+    header = b"\x09\x00\x10\x00LO\x00\x00"
+    data = header * 50_000
+    with pytest.raises(InvalidDataSet, match="more than 20000 elements"):
+        identify(io.BytesIO(deflated(header, 50_000) if syntax == DEFLATED else data), syntax)
+    items = b"\x08\x00\x40\x11SQ\x00\x00\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\x00\x00\x00\x00" * 50_000
+    with pytest.raises(InvalidDataSet, match="more than 20000 elements"):
+        identify(io.BytesIO(deflated(items, 1) if syntax == DEFLATED else items), syntax)

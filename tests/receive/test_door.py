@@ -159,6 +159,16 @@ def test_what_is_no_pdu_or_no_message_is_aborted_with_its_reason(start_receiver,
     assert serves_now(receiver, call)
 
 
+def test_after_what_is_no_pdu_nothing_is_said_twice(start_receiver, call):
+    """Where the next PDU begins nobody knows: what follows is not taken for one."""
+    caller = call(start_receiver()).associate()
+    caller.say(b"GET / HTTP/1.1\r\n\r\n" * 1000)
+    assert caller.hear() == (ABORT, bytes((0, 0, 2, 1)))
+    caller.say(craft.echo_request())
+    caller.socket.shutdown(socket.SHUT_WR)
+    assert caller.hear() is None
+
+
 def test_a_request_in_fragments_of_every_size_is_one_request(start_receiver, call):
     receiver = start_receiver()
     caller = call(receiver).associate()
