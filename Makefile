@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.ready
 
-.PHONY: setup demo test bench bench-scale lint docs peers fuzz clean
+.PHONY: setup demo test bench bench-scale soak lint docs peers fuzz clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,12 @@ bench: setup peers
 # The database with 100,000 series and 20 million instances in it: some 17 GB in the temporary folder, and many minutes.
 bench-scale: setup
 	HARMONODE_SCALE=1 $(BIN)/pytest tests/bench/test_scale.py --override-ini='norecursedirs=.*' -s
+
+# Mixed traffic with random kills, against a real PACS; the books must balance in the end.
+SOAK_MINUTES ?= 30
+SOAK_SEED    ?= 1
+soak: setup peers
+	PYTHONPATH=tests/support $(BIN)/python tests/soak --minutes $(SOAK_MINUTES) --seed $(SOAK_SEED)
 
 # The parts of the documents that are made from the code.
 docs: setup

@@ -23,7 +23,7 @@ from node.journey import State
 from node.store import leases, watermark
 from node.store.session import Database
 from node.store.spool import Spool, unlink
-from node.store.tables import AuditRecord, Delivery, DerivedInstance, Instance, Job, Series
+from node.store.tables import AuditRecord, Delivery, DerivedInstance, Instance, Job, Series, StructuredReport
 from node.store.watermark import Level, Space
 
 log = structlog.get_logger(__name__)
@@ -126,11 +126,13 @@ def remove(config: Config, database: Database, going: Going, actor: str = "node"
         there = Instance.series_id == series.id, Instance.removed_at.is_(None)
         rows = session.execute(sa.select(Instance.path, Instance.sha256).where(*there))
         sources = {path: sha256 for path, sha256 in rows}  # noqa: C416 - rows are no pairs to a type checker
-        made = session.scalars(
-            sa.select(DerivedInstance.path)
-            .join(Job, Job.id == DerivedInstance.job_id)
-            .where(Job.series_id == series.id)
-        ).all()
+        made = [
+            path
+            for table in (DerivedInstance, StructuredReport)
+            for path in session.scalars(
+                sa.select(table.path).join(Job, Job.id == table.job_id).where(Job.series_id == series.id)
+            )
+        ]
         freed = spool.remove(sources) + sum(unlink(config.derived_dir / path) for path in made)
         session.execute(sa.update(Instance).where(*there).values(removed_at=now))
         series.removed_at = now

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from node.audit import Event
-from node.errors import ErrorKind, PermanentError
+from node.errors import ErrorKind, OperatorError, PermanentError
 from node.journey import State
 from node.plugin import Measurement, Quantity, Report, harmonized_slices
 from node.store.tables import Job
@@ -52,16 +53,8 @@ def harmonize(work: Work) -> None:
         measurement = Measurement.from_json(held.job.measurement or {})
     # What makes these slices, should the plugin have changed since it measured: it decides the derived UIDs.
     method = _plain(work, "method", work.plugin.method(measurement, work.parameters).to_json())
-    progress = work.progress(len(volume.hu))
     started = time.monotonic()
-    slices = harmonized_slices(work.plugin, volume, measurement, work.parameters)
-    # A plain file and no memory map: a full disk is then an error that can be told, and not the death of the process.
-    with atomic(work.harmonized_path) as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": volume.hu.shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for done, hu in enumerate(slices, start=1):
-            file.write(hu.tobytes())
-            progress(done)
+    _write_harmonized(work, measurement)
     seconds = time.monotonic() - started
     with work.transaction() as held:
         held.job.method = method
@@ -73,11 +66,42 @@ def harmonize(work: Work) -> None:
         )
 
 
+def harmonized_volume(work: Work) -> NDArray[np.float32]:
+    """The harmonized volume (slice, row, column), HU.
+
+    It is made anew where it is gone: the database was restored from a time before the work was done.
+
+    Raises:
+        OperatorError: it is gone, and the plugin would make another one now.
+    """
+    if not work.harmonized_path.exists():
+        with work.look() as held:
+            measurement, before = Measurement.from_json(held.job.measurement or {}), held.job.method
+        if _plain(work, "method", work.plugin.method(measurement, work.parameters).to_json()) != before:
+            raise OperatorError(f"what plugin {work.plugin.name!r} harmonized is gone, and it has another version now")
+        _write_harmonized(work, measurement)
+    harmonized: NDArray[np.float32] = np.load(work.harmonized_path, mmap_mode="r")
+    return harmonized
+
+
+def _write_harmonized(work: Work, measurement: Measurement) -> None:
+    volume = work.volume
+    progress = work.progress(len(volume.hu))
+    slices = harmonized_slices(work.plugin, volume, measurement, work.parameters)
+    # A plain file and no memory map: a full disk is then an error that can be told, and not the death of the process.
+    with atomic(work.harmonized_path) as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": volume.hu.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for done, hu in enumerate(slices, start=1):
+            file.write(hu.tobytes())
+            progress(done)
+
+
 def check(work: Work) -> None:
     """Judge the harmonized volume and keep the report. What does not pass is never derived."""
     with work.look() as held:
         measurement = Measurement.from_json(held.job.measurement or {})
-    harmonized = np.load(work.harmonized_path, mmap_mode="r")
+    harmonized = harmonized_volume(work)
     require_same_geometry(work.plugin.name, work.volume, harmonized)
     verdict = work.plugin.check(work.volume, harmonized, measurement, work.parameters)
     report = work.plugin.report(work.volume, harmonized, measurement, work.parameters)

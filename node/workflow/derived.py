@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import numpy as np
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
@@ -16,6 +15,7 @@ from node.errors import PermanentError
 from node.journey import State
 from node.plugin import Measurement, Method
 from node.store.tables import Delivery, DerivedInstance, Instance, Job, Series, StructuredReport
+from node.workflow.compute import harmonized_volume
 from node.workflow.hold import Hold
 from node.workflow.work import DerivedFile, Work, WrittenReport
 
@@ -69,7 +69,7 @@ def derive(work: Work) -> None:
         made_at = _made_at(held.session, held.job, held.series)
     derived: Sequence[DerivedFile] = ()
     if sources:
-        harmonized = np.load(work.harmonized_path, mmap_mode="r")
+        harmonized = harmonized_volume(work)
         only = None if len(sources) == len(work.loaded.paths) else set(sources)
         derived = context.steps.derive(
             work.loaded, harmonized, method, measurement, context.config.derive, work.folder, only, made_at

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from crafted import Crafted
 
 from node.journey import WORKING, State
 from node.store.tables import AuditRecord, DerivedInstance, Job
@@ -47,6 +48,47 @@ def test_killed_at_each_step(start_node, pacs, data: Path):
     with node.database.read() as session:
         assert set(session.scalars(sa.select(DerivedInstance.sop_instance_uid))) == set(pacs.held)
     node.verify_audit()
+
+
+@pytest.mark.parametrize("victims", ["worker", "both"])
+def test_worker_lost_at_each_step(start_node, pacs, tmp_path: Path, victims: str):
+    """A series a step; the worker dies there, alone or with the node, and is started again."""
+    node = start_node(complete={"quiet_s": 0.5}, destinations=[pacs.destination()])
+    node.only_rule(
+        plugin="slow", parameters={"seconds_a_slice": 0.3, "seconds_to_measure": 0.7, "seconds_to_check": 0.7}
+    )
+    pacs.store_s, pacs.find_s = 0.3, 0.7
+    for number, step in enumerate(WORKING):
+        uid = f"1.2.3.{number + 10}"
+
+        def renamed(made, index: int, uid: str = uid) -> None:
+            made.SeriesInstanceUID, made.SOPInstanceUID = uid, f"{uid}.{index}"
+            made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
+
+        node.store(Crafted(tmp_path / uid).series(3, renamed))
+        node.wait(lambda uid=uid, step=step: state_of(node, uid) == step, f"the step {step}")
+        worker = worker_of(node)
+        if victims == "both":
+            node.kill()
+        with suppress(ProcessLookupError):  # it may have noticed that its parent is gone
+            os.kill(worker, signal.SIGKILL)
+        if victims == "both":
+            node.start()
+        node.wait(lambda uid=uid: state_of(node, uid) == State.DONE, f"the series is done after {step}")
+    assert len(pacs.held) == 3 * len(WORKING)
+    assert len(pacs.series_seen) == len(WORKING)
+    for series in node.series():
+        moves = [
+            row.detail["to"]
+            for row in node.events()
+            if row.series_instance_uid == series.series_instance_uid and "to" in row.detail
+        ]
+        assert moves == ["complete", "queued", *WORKING, "done"], "every step once, in its order"
+    node.verify_audit()
+
+
+def state_of(node, uid: str) -> str | None:
+    return next((row.state for row in node.series() if row.series_instance_uid == uid), None)
 
 
 def worker_of(node) -> int:

@@ -101,7 +101,7 @@ class RunningNode:
         assert self.process
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
     @property
     def log(self) -> str:
