@@ -217,6 +217,8 @@ class Spool:
 
     def _link(self, incoming: Incoming, path: Path) -> Placement:
         self._make_durable_folder(path.parent)
+        if removed.sha256_of(path) not in {None, incoming.sha256}:
+            return Placement.OTHER
         try:
             os.link(incoming.path, path)
         except FileExistsError:
