@@ -19,6 +19,7 @@ from node.web import audit, destinations, disk, events, health, login, metrics, 
 from node.web.auth import Forbidden, Gate, NotAuthenticated, Throttled
 from node.web.events import Pulse
 from node.web.headers import SecurityHeaders
+from node.web.limits import FormLimit
 from node.web.pages import render, wants_html
 from node.web.site import Site
 
@@ -40,6 +41,7 @@ def create_app(site: Site, routers: Iterable[APIRouter] = ()) -> FastAPI:
     app.state.site, app.state.gate, app.state.pulse = site, Gate(site), Pulse(site.database)
     app.state.closing, app.state.verifier = threading.Event(), audit.Verifier()
     app.state.metrics, app.state.sizes = metrics.Metrics(site), disk.Sizes(disk.folders_of(site))
+    app.add_middleware(FormLimit)
     app.add_middleware(SecurityHeaders)
     app.mount("/static", StaticFiles(directory=HERE / "static"), name="static")
     for router in (*_ROUTERS, *routers):

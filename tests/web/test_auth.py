@@ -206,3 +206,14 @@ def test_every_response_carries_the_security_headers(web):
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-store"
         assert "server" not in headers
+
+
+def test_a_form_that_is_too_large_is_refused_while_it_comes(web):
+    def endless():
+        for _ in range(64):
+            yield b"token=" + b"x" * (1 << 20)
+
+    answer = web.client().post(
+        "/login", content=endless(), headers={"Content-Type": "application/x-www-form-urlencoded"}
+    )
+    assert answer.status_code == 413

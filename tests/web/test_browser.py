@@ -28,6 +28,7 @@ from node.web.roles import Role
 pytestmark = pytest.mark.slow
 
 SIDE, SLICES = 64, 12
+PATIENCE_MS = 150_000  # on a busy machine
 PAGES = ("/", "/series", "/series/1", "/series/1/viewer", "/rules", "/rules/test", "/destinations", "/disk", "/audit")
 
 PLUGIN = '''
@@ -190,10 +191,10 @@ def test_a_series_is_seen_to_arrive_to_run_and_to_be_done_without_reloading(site
     page.get_by_role("link", name="all series").focus()
     site.store("SLOW", 3)
     running = page.locator("section", has=page.get_by_role("heading", name="Running"))
-    expect(running).to_contain_text("SLOW", timeout=60_000)
-    expect(running.get_by_role("progressbar")).to_be_visible(timeout=60_000)
+    expect(running).to_contain_text("SLOW", timeout=PATIENCE_MS)
+    expect(running.get_by_role("progressbar")).to_be_visible(timeout=PATIENCE_MS)
     lately = page.locator("section", has=page.get_by_role("heading", name="Lately"))
-    expect(lately).to_contain_text("SLOW", timeout=60_000)
+    expect(lately).to_contain_text("SLOW", timeout=PATIENCE_MS)
     assert page.evaluate("window.same"), "the page was loaded anew"
     expect(page.get_by_role("link", name="all series")).to_be_focused()
 
@@ -314,7 +315,7 @@ def test_a_retry_finishes_what_waited_once_its_cause_is_gone(site: Site, open_pa
     site.obstacle.unlink()
     page.locator(".needs li", has_text="BLOCKED").get_by_role("button", name="Retry").click()
     page.wait_for_url(re.compile(r"/series/\d+$"))
-    expect(page.locator(".line .past b").last).to_have_text("confirmed", timeout=60_000)
+    expect(page.locator(".line .past b").last).to_have_text("confirmed", timeout=PATIENCE_MS)
     assert site.node.one(sa.select(Series).where(Series.series_instance_uid == "1.2.3.4.2")).state == State.DONE
     assert any("token:eli asked for another try" in record.message for record in site.node.events("retry"))
 
