@@ -44,6 +44,7 @@ class Event(StrEnum):
     DERIVATION = "derivation"
     TRANSMISSION = "transmission"
     CONFIRMATION = "confirmation"
+    COMMITMENT = "commitment"  # storage commitment was asked for or reported on
     RETRY = "retry"
     FAILURE = "failure"
     CANCELLATION = "cancellation"

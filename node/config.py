@@ -99,6 +99,15 @@ class Peer(Section):
         return value
 
 
+class CommitmentPeer(Section):
+    """Who may ask for storage commitment, and where it is told what became of that."""
+
+    ae_title: AETitle
+    host: str
+    port: Port
+    tls: ClientTLS | None = None
+
+
 class Receive(Section):
     ae_title: AETitle = "HARMONODE"
     host: str = "127.0.0.1"
@@ -109,6 +118,7 @@ class Receive(Section):
     max_pdu_bytes: int = Field(131072, ge=4096)
     idle_timeout_s: Seconds = 60
     disk_reserve_mb: int = Field(2048, ge=0)
+    commitment: tuple[CommitmentPeer, ...] = ()
     tls: ServerTLS | None = None
 
     @model_validator(mode="after")
@@ -203,7 +213,9 @@ class DimseDestination(Section):
     timeout_s: Seconds = 30
     compression: Compression = "none"
     structured_report: bool = False
-    confirm: Literal["c-find", "none"] = "c-find"
+    confirm: Literal["c-find", "commitment", "none"] = "c-find"
+    commitment_timeout_s: Seconds = 3600
+    commitment_fallback: Literal["c-find", "wait"] = "c-find"
     tls: ClientTLS | None = None
 
 

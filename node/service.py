@@ -12,21 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 import structlog
+from pydicom.uid import ImplicitVRLittleEndian
 from sqlalchemy.orm import Session
 
 import node
 from node import audit, catalogue, complete, retention, select
 from node.atna import Shipper
+from node.commit import Commitments
 from node.config import Config, CountSource
 from node.derive import derive, write_report
+from node.dicom.command import Element, Field
+from node.dicom.commitment import PROCESSING_FAILURE, PUSH_MODEL
 from node.errors import OperatorError
 from node.notify import Notifier
 from node.queue import Queue, prepare
 from node.receive import Receiver
 from node.receive.scp import require_port
+from node.receive.services import Answer, Handler, Request, Service, collected
 from node.rules import load as rules
 from node.schedule import Clock
-from node.send import confirm, count_instances, send
+from node.send import commit, confirm, count_instances, send
 from node.send.http import public_url
 from node.store.durable import PRIVATE
 from node.store.session import Database, DatabaseGone, require_current, sqlite_file, upgrade
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SWEEP_S = 0.5
+COMMITMENT_S = 1.0
 RETENTION_S = 30.0
 CLEAN_S = 3600.0
 _RESTART_DELAY_S = 2.0  # a worker that dies at once must not be restarted in a tight loop
@@ -62,7 +68,8 @@ class Node:
         prepare(config.url)
         self.database = Database(config.url)
         self.queue = Queue(self.database)
-        self.receiver = Receiver(config, self.database)
+        self.commitments = Commitments(config, self.database)
+        self.receiver = Receiver(config, self.database, [_commitment(self.commitments)])
         self.clock = Clock()
         self.shippers = [Shipper(config, self.database, server) for server in config.audit.servers]
         self.notifier = Notifier(config, self.database)
@@ -78,6 +85,7 @@ class Node:
         self.receiver.start()
         self.clock.every(SWEEP_S, "complete and select", self.sweep)
         self.clock.every(SWEEP_S, "catalogue", lambda: catalogue.sweep(self.config, self.database))
+        self.clock.every(COMMITMENT_S, "storage commitment", self.commitments.sweep)
         self.clock.every(RETENTION_S, "retention", lambda: retention.sweep(self.config, self.database))
         self.clock.every(CLEAN_S, "work files", lambda: retention.clean_work(self.config, self.database))
         self.clock.start()
@@ -145,6 +153,28 @@ class Node:
         )
 
 
+def _commitment(commitments: Commitments) -> Service:
+    """Storage commitment at the port: a requestor may be its user, who asks, or its provider, who reports."""
+
+    def served(operate: Callable[..., tuple[int, str]]) -> Handler:
+        def answer(request: Request, data_set: bytes) -> Answer:
+            implicit = request.transfer_syntax == ImplicitVRLittleEndian
+            try:
+                status, comment = operate(request.sender.calling_ae_title, data_set, implicit=implicit)
+            except sa.exc.SQLAlchemyError:
+                log.exception("storage commitment: the database does not answer")
+                status, comment = PROCESSING_FAILURE, "the database does not answer"
+            return Answer(status, {Element.ERROR_COMMENT: comment[:64]} if comment else {})
+
+        return collected(answer)
+
+    operations: dict[int, Handler] = {
+        Field.N_ACTION: served(commitments.ask),
+        Field.N_EVENT_REPORT: served(commitments.take_report),
+    }
+    return Service(PUSH_MODEL, operations, roles=(True, True))
+
+
 def _web_server(config: Config) -> Server | None:
     if not config.web.enabled:
         return None
@@ -208,7 +238,7 @@ def work(config: Config, executor_id: str, *, exit_with_parent: bool) -> None:
         config,
         database,
         executor_id,
-        Steps(derive=derive, send=send, confirm=confirm, report=write_report),
+        Steps(derive=derive, send=send, confirm=confirm, commit=commit, report=write_report),
         exit_with_parent=exit_with_parent,
     )
 

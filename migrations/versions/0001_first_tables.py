@@ -260,6 +260,37 @@ def upgrade() -> None:
     op.create_index("ix_delivery_sent_at", "delivery", ["destination", "sent_at"], unique=False)
     op.create_index("ix_delivery_confirmed_at", "delivery", ["destination", "confirmed_at"], unique=False)
     op.create_table(
+        "commitment",
+        sa.Column("transaction_uid", sa.String(length=64), nullable=False),
+        sa.Column("job_id", sa.String(length=32), nullable=False),
+        sa.Column("destination", sa.String(length=64), nullable=False),
+        sa.Column("instances", sa.JSON(), nullable=False),
+        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("reported_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failed", sa.JSON(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["job_id"],
+            ["job.id"],
+        ),
+        sa.PrimaryKeyConstraint("transaction_uid"),
+    )
+    op.create_index("ix_commitment_job_id", "commitment", ["job_id"], unique=False)
+    op.create_table(
+        "commitment_request",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("transaction_uid", sa.String(length=64), nullable=False),
+        sa.Column("calling_ae_title", sa.String(length=16), nullable=False),
+        sa.Column("instances", sa.JSON(), nullable=False),
+        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("reported_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("failed", sa.JSON(), nullable=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("transaction_uid", "calling_ae_title"),
+    )
+    op.create_index("ix_commitment_request_due_at", "commitment_request", ["due_at"], unique=False)
+    op.create_table(
         "derived_instance",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("job_id", sa.String(length=32), nullable=False),
@@ -383,6 +414,8 @@ def downgrade() -> None:
 
     op.drop_table("derived_instance")
     op.drop_table("delivery")
+    op.drop_table("commitment_request")
+    op.drop_table("commitment")
     with op.batch_alter_table("structured_report", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_structured_report_series_instance_uid"))
 

@@ -1,11 +1,11 @@
-"""The node as a service class user: one association at a time, with C-ECHO, C-STORE and C-FIND."""
+"""The node as a service class user: one association at a time, with C-ECHO, C-STORE, C-FIND and storage commitment."""
 
 from __future__ import annotations
 
 import os
 import ssl
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TypeVar
@@ -17,6 +17,8 @@ from pynetdicom.presentation import PresentationContext, build_context
 from node.dicom import commands, part10
 from node.dicom.associations import VERIFICATION
 from node.dicom.commands import Command, Element, Message
+from node.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REQUEST, Report, decode_report
+from node.dicom.commitment import Request as CommitmentRequest
 from node.dicom.outgoing import Outgoing
 from node.dicom.statuses import StoreStatus, store_status
 from node.dicom.upper_layer import Association, DataSet, Ended, Rejected, Request, Silent, open_association
@@ -27,6 +29,8 @@ STUDY_ROOT_FIND = uid.UID("1.2.840.10008.5.1.4.1.2.2.1")
 _LITTLE_ENDIAN = (uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian)
 _MAX_CONTEXTS = 128  # their identifiers are the odd numbers of one byte, PS3.8 section 9.3.2.2
 _PENDING = (0xFF00, 0xFF01)
+_PROCESSING_FAILURE = 0x0110
+_BUSY = frozenset({_PROCESSING_FAILURE, 0x0213})  # resource limitation
 _MEDIUM = 0  # Priority (0000,0700)
 
 # PS3.8 Table 9-21: what an A-ASSOCIATE-RJ says, by source and reason
@@ -76,6 +80,7 @@ def storage_contexts(instances: Iterable[Outgoing]) -> list[PresentationContext]
 
 
 FIND_CONTEXTS = [build_context(STUDY_ROOT_FIND, list(_LITTLE_ENDIAN))]
+COMMITMENT_CONTEXTS = [build_context(PUSH_MODEL, list(_LITTLE_ENDIAN))]
 ECHO_CONTEXTS = [build_context(VERIFICATION, list(_LITTLE_ENDIAN))]
 
 
@@ -168,6 +173,79 @@ class Requestor:
             kind = TransientError if status >> 12 == 0xC or status >> 8 == 0xA7 else OperatorError
             raise kind(f"{self.peer} answers C-FIND with status 0x{status:04X}{comment and f': {comment}'}")
         return matches
+
+    def commit(self, request: CommitmentRequest, patience_s: float) -> Report | None:
+        """N-ACTION of storage commitment, PS3.4 section J.3.2; the report, where it comes on this association at once.
+
+        Raises:
+            TransientError: the peer cannot process the request just now; the report cannot be read.
+            OperatorError: it refuses the request.
+        """
+        context_id = self._context(PUSH_MODEL, *_LITTLE_ENDIAN)
+        fields: dict[int, int | str] = {
+            Element.REQUESTED_SOP_CLASS_UID: PUSH_MODEL,
+            Element.REQUESTED_SOP_INSTANCE_UID: PUSH_MODEL_INSTANCE,
+            Element.ACTION_TYPE_ID: REQUEST,
+        }
+        encoded = request.encode(implicit=self._association.transfer_syntaxes[context_id].is_implicit_VR)
+        response = self._exchange(Command.N_ACTION, context_id, fields, DataSet.of(encoded))
+        if (status := _status(response)) != commands.SUCCESS:
+            comment = response.text(Element.ERROR_COMMENT)
+            kind = TransientError if status in _BUSY else OperatorError
+            raise kind(f"{self.peer} answers N-ACTION with status 0x{status:04X}{comment and f': {comment}'}")
+        return self._reported(patience_s)
+
+    def report(self, report: Report) -> None:
+        """N-EVENT-REPORT of storage commitment, PS3.4 section J.3.3: we are the SCP.
+
+        Raises:
+            OperatorError: the peer does not let us be the SCP, or refuses the report.
+        """
+        context_id = self._context(PUSH_MODEL, *_LITTLE_ENDIAN)
+        if PUSH_MODEL not in self._association.scp_of:
+            raise OperatorError(f"{self.peer} does not take us for the provider of storage commitment (role selection)")
+        fields: dict[int, int | str] = {
+            Element.AFFECTED_SOP_CLASS_UID: PUSH_MODEL,
+            Element.AFFECTED_SOP_INSTANCE_UID: PUSH_MODEL_INSTANCE,
+            Element.EVENT_TYPE_ID: report.event_type,
+        }
+        encoded = report.encode(implicit=self._association.transfer_syntaxes[context_id].is_implicit_VR)
+        response = self._exchange(Command.N_EVENT_REPORT, context_id, fields, DataSet.of(encoded))
+        if (status := _status(response)) != commands.SUCCESS:
+            raise OperatorError(f"{self.peer} answers N-EVENT-REPORT with status 0x{status:04X}")
+
+    def _reported(self, patience_s: float) -> Report | None:
+        """An N-EVENT-REPORT that comes soon; otherwise it comes later, on an association that the peer opens."""
+        try:
+            if not self._association.hears(patience_s):
+                return None
+            message = self._association.receive()
+        except (Ended, Silent):
+            return None
+        expected = message.number(Element.COMMAND_FIELD) == Command.N_EVENT_REPORT
+        if not expected or message.context_id not in self._association.transfer_syntaxes:
+            self._association.abort()
+            return None
+        implicit = self._association.transfer_syntaxes[message.context_id].is_implicit_VR
+        found, status, reason = None, commands.SUCCESS, ""
+        try:
+            found = decode_report(message.data_set, implicit=implicit)
+        except InvalidObject as error:
+            status, reason = _PROCESSING_FAILURE, error.reason
+        answer: dict[int, int | str] = {
+            Element.AFFECTED_SOP_CLASS_UID: PUSH_MODEL,
+            Element.AFFECTED_SOP_INSTANCE_UID: PUSH_MODEL_INSTANCE,
+            Element.COMMAND_FIELD: Command.N_EVENT_REPORT | commands.RESPONSE,
+            Element.MESSAGE_ID_RESPONDED_TO: message.number(Element.MESSAGE_ID) or 0,
+            Element.DATA_SET_TYPE: commands.NO_DATA_SET,
+            Element.STATUS: status,
+            Element.EVENT_TYPE_ID: message.number(Element.EVENT_TYPE_ID) or 0,
+        }
+        with suppress(Ended, Silent):  # it will report again, which does no harm
+            self._association.send(message.context_id, commands.encode(answer))
+        if found is None:
+            raise TransientError(f"{self.peer} reports on storage commitment in a way that cannot be read: {reason}")
+        return found
 
     def takes(self, abstract_syntax: str, transfer_syntax: str) -> bool:
         """Whether the peer has accepted that SOP class in that transfer syntax."""

@@ -15,6 +15,7 @@ gives a byte a second is therefore given up.
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import struct
@@ -188,6 +189,12 @@ class Association:
         except OSError:  # the peer waits for the rest, which will not come
             self.abort()
             raise
+
+    def hears(self, timeout_s: float) -> bool:
+        """Whether the peer says something, or closes, within that time; the association stands all the same."""
+        if isinstance(self._socket, ssl.SSLSocket) and self._socket.pending():
+            return True
+        return bool(select.select([self._socket], [], [], timeout_s)[0])
 
     def receive(self, timeout_s: float | None = None, sink: OpenSink | None = None) -> Message:
         """The next message, each of its PDUs within the time-out.

@@ -5,17 +5,18 @@ Sending an instance again does no harm at any destination, so that a step that d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from node.config import Destination, DimseDestination, FolderDestination, OrthancDestination, StowDestination
+from node.dicom.commitment import Report, Request
 from node.errors import HarmonodeError
 from node.send import dimse, folder, orthanc, stow
 from node.send.dimse import count_instances
-from node.send.tally import ERRORS, Tally
+from node.send.tally import ERRORS, Held, Tally
 
-__all__ = ["confirm", "count_instances", "echo", "send"]
+__all__ = ["commit", "confirm", "count_instances", "echo", "send"]
 
 _ROUTES: dict[type, ModuleType] = {
     DimseDestination: dimse,
@@ -46,19 +47,37 @@ def send(destination: Destination, paths: Sequence[Path], progress: Callable[[in
     return tally.count
 
 
-def confirm(destination: Destination, study_instance_uid: str, series_instance_uid: str) -> int | None:
+def confirm(
+    destination: Destination, study_instance_uid: str, series_instance_uid: str, among: Collection[str] | None = None
+) -> int | None:
     """How many instances of the series the destination says it holds; None where it cannot be asked.
+
+    With `among`, SOP Instance UIDs, how many of those: others do not count, unless it tells no more than their number.
 
     Raises:
         TransientError, OperatorError: it did not answer; as `send`.
     """
+    route = _ROUTES[type(destination)]
     try:
-        count: int | None = _ROUTES[type(destination)].confirm(destination, study_instance_uid, series_instance_uid)
+        held: Held | None = route.confirm(destination, study_instance_uid, series_instance_uid, enough=len(among or ()))
     except HarmonodeError as error:
         raise ERRORS[error.kind](
             f"destination {destination.name!r} cannot say what it holds of series {series_instance_uid}: {error}"
         ) from error
-    return count
+    return None if held is None else held.of(among)
+
+
+def commit(destination: DimseDestination, request: Request) -> Report | None:
+    """Ask a destination to commit itself to the storage of instances (PS3.4 annex J); its report, if it comes at once.
+
+    Raises:
+        TransientError: it did not answer, or is busy.
+        OperatorError: it does not do storage commitment, or refuses the request.
+    """
+    try:
+        return dimse.commit(destination, request)
+    except HarmonodeError as error:
+        raise ERRORS[error.kind](f"destination {destination.name!r}: {error}") from error
 
 
 def echo(destination: Destination) -> str:

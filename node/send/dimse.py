@@ -11,10 +11,14 @@ from pydicom import Dataset
 
 from node.config import ClientTLS, DimseDestination
 from node.dicom import scu
+from node.dicom.commitment import Report, Request
 from node.dicom.outgoing import Outgoing, examine
 from node.dicom.statuses import StoreStatus
-from node.send.tally import Tally, refusal
+from node.errors import OperatorError
+from node.send.tally import Held, Tally, refusal
 from node.tls import client_context
+
+_REPORT_S = 1.0  # some report at once on the association of the request; most open one of their own
 
 log = structlog.get_logger(__name__)
 
@@ -84,11 +88,22 @@ def _judge(destination: DimseDestination, instance: Outgoing, status: StoreStatu
         )
 
 
-def confirm(destination: DimseDestination, study_instance_uid: str, series_instance_uid: str) -> int | None:
-    """How many instances of the series the destination holds; None where it is not to be asked."""
+def confirm(
+    destination: DimseDestination, study_instance_uid: str, series_instance_uid: str, enough: int = 0
+) -> Held | None:
+    """What the destination holds of the series; None where it is not to be asked.
+
+    UIDs are asked for only where the count is enough: there may be others among them.
+    """
     if destination.confirm == "none":
         return None
-    return _count(peer(destination), study_instance_uid, series_instance_uid)
+    return _held(peer(destination), study_instance_uid, series_instance_uid, enough)
+
+
+def commit(destination: DimseDestination, request: Request) -> Report | None:
+    """Storage commitment, PS3.4 annex J."""
+    with scu.associate(peer(destination), scu.COMMITMENT_CONTEXTS) as requestor:
+        return requestor.commit(request, _REPORT_S)
 
 
 def count_instances(  # noqa: PLR0917 - in the order of a C-FIND's command line
@@ -109,7 +124,7 @@ def count_instances(  # noqa: PLR0917 - in the order of a C-FIND's command line
     """
     context = client_context(tls) if tls else None
     there = scu.Peer(ae_title, host, port, calling_ae_title, timeout_s, context)
-    return _count(there, study_instance_uid, series_instance_uid) or None
+    return _held(there, study_instance_uid, series_instance_uid, None).count or None
 
 
 def echo(destination: DimseDestination) -> str:
@@ -119,18 +134,29 @@ def echo(destination: DimseDestination) -> str:
     return f"{peer(destination)} answers C-ECHO"
 
 
-def _count(there: scu.Peer, study_instance_uid: str, series_instance_uid: str) -> int:
-    """*Number of Series Related Instances* (0020,1209), PS3.4 Table C.6-3, where given; else the instances are counted."""
+def _held(there: scu.Peer, study_instance_uid: str, series_instance_uid: str, enough: int | None) -> Held:
+    """*Number of Series Related Instances* (0020,1209), PS3.4 Table C.6-3, and SOP Instance UIDs.
+
+    The instances are asked for where that number is not given, or is at least `enough`.
+    """
     series = _query("SERIES", study_instance_uid, series_instance_uid)
     series.NumberOfSeriesRelatedInstances = None
     image = _query("IMAGE", study_instance_uid, series_instance_uid)
     image.SOPInstanceUID = None
     with scu.associate(there, scu.FIND_CONTEXTS) as requestor:
         found = _of(series_instance_uid, requestor.find(series))
-        if len(found) == 1 and found[0].get("NumberOfSeriesRelatedInstances") is not None:
-            return int(found[0].NumberOfSeriesRelatedInstances)
-        instances = _of(series_instance_uid, requestor.find(image))
-        return len({match.get("SOPInstanceUID") for match in instances} - {None, ""})
+        told = found[0].get("NumberOfSeriesRelatedInstances") if len(found) == 1 else None
+        count = None if told is None else int(told)
+        if count is not None and (enough is None or count < max(enough, 1)):
+            return Held(count, None)
+        try:
+            instances = _of(series_instance_uid, requestor.find(image))
+        except OperatorError:
+            if count is None:
+                raise
+            instances = []  # it answers at the level of series alone
+    uids = {str(match.SOPInstanceUID) for match in instances if match.get("SOPInstanceUID")}
+    return Held.these(uids) if uids or count is None else Held(count, None)
 
 
 def _query(level: str, study_instance_uid: str, series_instance_uid: str) -> Dataset:

@@ -14,7 +14,7 @@ from node.dicom.headers import pixel_data, read_header
 from node.dicom.outgoing import examine
 from node.dicom.values import text
 from node.errors import InvalidObject, OperatorError, TransientError
-from node.send.tally import Tally
+from node.send.tally import Held, Tally
 from node.store.durable import sync_folder
 
 _NAME_LENGTH = 32
@@ -41,8 +41,9 @@ def send(destination: FolderDestination, paths: Sequence[Path], tally: Tally) ->
             tally.accepted()
 
 
-def confirm(destination: FolderDestination, study_instance_uid: str, series_instance_uid: str) -> int:
-    """How many readable instances of the series lie in the folder."""
+def confirm(destination: FolderDestination, study_instance_uid: str, series_instance_uid: str, enough: int = 0) -> Held:
+    """The readable instances of the series that lie in the folder."""
+    del enough
     held = set()
     with _disk_errors(destination.path):
         for file in (destination.path / _name(series_instance_uid)).glob("*.dcm"):
@@ -52,7 +53,7 @@ def confirm(destination: FolderDestination, study_instance_uid: str, series_inst
                 uids = text(header, "StudyInstanceUID"), text(header, "SeriesInstanceUID")
                 if uids == (study_instance_uid, series_instance_uid) and (pixels is None or pixels.complete):
                     held.add(text(header, "SOPInstanceUID"))
-    return len(held)
+    return Held.these(held)
 
 
 def echo(destination: FolderDestination) -> str:

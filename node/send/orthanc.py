@@ -22,7 +22,7 @@ from node.config import OrthancDestination
 from node.dicom.outgoing import Outgoing, examine
 from node.errors import OperatorError, TransientError
 from node.send.http import http_error, public_url
-from node.send.tally import Tally
+from node.send.tally import Held, Tally
 
 _THREADS = 4  # beyond four the rate no longer rises
 _STORED = frozenset({"Success", "AlreadyStored"})
@@ -78,17 +78,21 @@ def send(destination: OrthancDestination, paths: Sequence[Path], tally: Tally) -
             raise
 
 
-def confirm(destination: OrthancDestination, study_instance_uid: str, series_instance_uid: str) -> int:
-    """How many instances of the series the Orthanc holds."""
-    held = 0
+def confirm(
+    destination: OrthancDestination, study_instance_uid: str, series_instance_uid: str, enough: int = 0
+) -> Held:
+    """The instances of the series that the Orthanc holds."""
+    del enough
+    held: set[str] = set()
     with _client(destination) as client:
         for found in client.post("tools/lookup", data=series_instance_uid).json():
             if found["Type"] != "Series":
                 continue
             study = client.get_json(f"series/{found['ID']}/study")
             if study["MainDicomTags"]["StudyInstanceUID"] == study_instance_uid:
-                held += len(client.get_json(f"series/{found['ID']}")["Instances"])
-    return held
+                instances = client.get_json(f"series/{found['ID']}/instances")
+                held.update(one["MainDicomTags"]["SOPInstanceUID"] for one in instances)
+    return Held.these(held)
 
 
 def echo(destination: OrthancDestination) -> str:

@@ -24,7 +24,7 @@ from node.dicom.outgoing import Outgoing, examine
 from node.dicom.statuses import store_status
 from node.errors import OperatorError, TransientError
 from node.send.http import http_error, public_url
-from node.send.tally import Tally, refusal
+from node.send.tally import Held, Tally, refusal
 
 log = structlog.get_logger(__name__)
 
@@ -59,18 +59,19 @@ def send(destination: StowDestination, paths: Sequence[Path], tally: Tally) -> N
             _judge(destination, batch, response, tally)
 
 
-def confirm(destination: StowDestination, study_instance_uid: str, series_instance_uid: str) -> int:
-    """How many instances of the series the server lists, page by page: servers cut long answers short."""
+def confirm(destination: StowDestination, study_instance_uid: str, series_instance_uid: str, enough: int = 0) -> Held:
+    """The instances of the series that the server lists, page by page: servers cut long answers short."""
+    del enough
     held: set[str] = set()
     path = f"studies/{study_instance_uid}/series/{series_instance_uid}/instances"
     with _client(destination) as client:
         while True:
             response = client.get(path, params={"limit": _PAGE, "offset": len(held)}, headers={"Accept": _JSON})
             if response.status_code in (httpx.codes.NO_CONTENT, httpx.codes.NOT_FOUND):
-                return len(held)
+                return Held.these(held)
             page = {str(_value(match, _SOP_INSTANCE_UID)) for match in _json_list(destination, response)}
             if page <= held:
-                return len(held)
+                return Held.these(held)
             held |= page
 
 

@@ -1,8 +1,9 @@
-"""What the routes share: the count of accepted instances, and a refusal in words."""
+"""What the routes share: the count of accepted instances, what a destination holds, and a refusal in words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from node.dicom.statuses import StoreStatus
 from node.errors import ErrorKind, HarmonodeError, OperatorError, PermanentError, TransientError
@@ -12,6 +13,24 @@ ERRORS: dict[ErrorKind, type[HarmonodeError]] = {
     ErrorKind.PERMANENT: PermanentError,
     ErrorKind.OPERATOR: OperatorError,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a destination says that it holds of a series."""
+
+    count: int
+    uids: frozenset[str] | None  # SOP Instance UIDs; None where it tells no more than their number
+
+    @classmethod
+    def these(cls, uids: Collection[str]) -> Held:
+        return cls(len(uids), frozenset(uids))
+
+    def of(self, among: Collection[str] | None) -> int:
+        """How many of these; of all where none are named."""
+        if among is None:
+            return self.count
+        return min(self.count, len(among)) if self.uids is None else len(self.uids.intersection(among))
 
 
 class Tally:

@@ -251,6 +251,39 @@ class HeldSeries(Base):
     study: Mapped[HeldStudy] = relationship(back_populates="series")
 
 
+class Commitment(Base):
+    """Storage commitment that a destination was asked for (PS3.4 annex J), and what it reported."""
+
+    __tablename__ = "commitment"
+
+    transaction_uid: Mapped[str] = mapped_column(String(64), primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("job.id"), index=True)
+    destination: Mapped[str] = mapped_column(String(64))
+    instances: Mapped[dict[str, Any]]  # SOP Instance UID -> SOP Class UID
+    asked_at: Mapped[datetime | None]  # when it took the request; None: whether it did is unknown
+    reported_at: Mapped[datetime | None]
+    failed: Mapped[dict[str, Any] | None]  # SOP Instance UID -> Failure Reason (0008,1197); empty: it commits to all
+
+
+class CommitmentRequest(Base):
+    """Storage commitment that the node was asked for, and whether it has reported."""
+
+    __tablename__ = "commitment_request"
+    __table_args__ = (UniqueConstraint("transaction_uid", "calling_ae_title"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    transaction_uid: Mapped[str] = mapped_column(String(64))
+    calling_ae_title: Mapped[str] = mapped_column(String(16))
+    instances: Mapped[dict[str, Any]]  # SOP Instance UID -> SOP Class UID
+    asked_at: Mapped[datetime]
+    tries: Mapped[int] = mapped_column(default=0)
+    due_at: Mapped[datetime | None] = mapped_column(
+        index=True
+    )  # when it is to be reported; None: it was, or never will
+    reported_at: Mapped[datetime | None]
+    failed: Mapped[dict[str, Any] | None]  # as it was reported: SOP Instance UID -> Failure Reason (0008,1197)
+
+
 class Quarantined(Base):
     """Bytes kept aside because they could not be accepted."""
 

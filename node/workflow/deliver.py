@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,14 +12,15 @@ import sqlalchemy as sa
 import structlog
 
 from node.audit import Event
-from node.config import Config
+from node.config import Config, DimseDestination
 from node.errors import ConfigError, OperatorError, TransientError
 from node.journey import State
 from node.store.tables import Delivery, StructuredReport
+from node.workflow.commitment import committed
 from node.workflow.derived import made
 from node.workflow.errors import first_to_mend
 from node.workflow.hold import Hold
-from node.workflow.work import AnyDestination, Progress, Stopped, Work
+from node.workflow.work import AnyDestination, Later, Progress, Stopped, Work
 
 log = structlog.get_logger(__name__)
 
@@ -52,24 +53,26 @@ def confirm(work: Work) -> None:
     """Ask each destination how many instances of the derived series it holds; too few are sent once more."""
     with work.look() as held:
         destinations = list(held.job.destinations)
-        expected = len(made(held.session, held.job, held.series))
+        expected = [one.sop_instance_uid for one in made(held.session, held.job, held.series)]
         open_at = [name for name in destinations if _delivery(held, name).confirmed_at is None]
     errors: list[Exception] = []
-    short: dict[str, tuple[int, int]] = {}
+    short: dict[str, str] = {}
     for name in open_at:
         _each(errors, partial(_confirm_at, work, name, expected, short))
     if short and _send_again(work, short):
         return
-    if errors:
-        raise first_to_mend(errors)
+    if failed := [error for error in errors if not isinstance(error, Later)]:
+        raise first_to_mend(failed)
+    if waiting := [error for error in errors if isinstance(error, Later)]:
+        raise min(waiting, key=lambda later: later.delay_s)
     how = f"is delivered to {', '.join(destinations)}" if destinations else "is made, and sent nowhere"
     with work.transaction() as held:
         derived_uid = held.job.derived_series_uid
         held.rest(
             State.DONE,
             Event.CONFIRMATION,
-            f"the derived series {derived_uid} of {expected} instances {how}",
-            detail={"derived_series_uid": derived_uid, "instances": expected, "destinations": destinations},
+            f"the derived series {derived_uid} of {len(expected)} instances {how}",
+            detail={"derived_series_uid": derived_uid, "instances": len(expected), "destinations": destinations},
         )
 
 
@@ -79,7 +82,7 @@ def _confirm_sent(work: Work) -> None:
     What goes wrong here is no more than told: it is asked again when the other destination is mended.
     """
     with work.look() as held:
-        expected = len(made(held.session, held.job, held.series))
+        expected = [one.sop_instance_uid for one in made(held.session, held.job, held.series)]
         deliveries = [_delivery(held, name) for name in held.job.destinations]
     errors: list[Exception] = []
     for delivery in deliveries:
@@ -124,54 +127,61 @@ def _send_to(work: Work, name: str, paths: list[Path], progress: Callable[[int],
         )
 
 
-def _confirm_at(work: Work, name: str, derived: int, short: dict[str, tuple[int, int]]) -> None:
+def _confirm_at(work: Work, name: str, derived: Sequence[str], short: dict[str, str]) -> None:
+    destination = _destination(work, name)
     with work.look() as held:
-        reports = _reports_at(held, name)
-    expected = derived + sum(reports.values())
-    there = _count_at(work, name, derived, reports)
-    if there is not None and there < expected:
-        short[name] = there, expected
-        raise TransientError(f"{name} holds {there} of the {expected} instances of the derived series")
-    said = "cannot be asked what it holds" if there is None else f"holds {there} of {expected} instances"
+        expected = _expected(held, name, derived)
+    count, there = sum(map(len, expected.values())), None
+    said = ""
+    if isinstance(destination, DimseDestination) and destination.confirm == "commitment":
+        there = committed(work, destination, expected, short)
+        said = f"commits itself to {there} of {count} instances"
+    if there is None:
+        there = _count_at(work, destination, expected)
+        said = "cannot be asked what it holds" if there is None else f"holds {there} of {count} instances"
+    if there is not None and there < count:
+        short[name] = f"{name} {there} of {count} instances"
+        raise TransientError(f"{name} holds {there} of the {count} instances of the derived series")
     with work.transaction() as held:
         delivery = _delivery(held, name)
         delivery.confirmed_at, delivery.confirmed_count = datetime.now(UTC), there
         held.session.add(delivery)
-        held.record(Event.CONFIRMATION, f"{name} {said}", {"destination": name, "held": there, "expected": expected})
+        held.record(Event.CONFIRMATION, f"{name} {said}", {"destination": name, "held": there, "expected": count})
 
 
-def _reports_at(held: Hold, name: str) -> dict[str, int]:
-    """Series of Structured Reports on the derived series, and how many instances of each a destination was sent."""
+def _expected(held: Hold, name: str, derived: Sequence[str]) -> dict[str, list[str]]:
+    """Series Instance UID -> SOP Instance UIDs of all that a destination was sent: images, and reports on them."""
+    expected = {held.job.derived_series_uid or "": list(derived)}
     own = sa.select(StructuredReport.series_instance_uid).where(StructuredReport.job_id == held.job.id)
     sent = held.session.execute(
-        sa.select(StructuredReport.series_instance_uid, sa.func.count())
+        sa.select(StructuredReport.series_instance_uid, StructuredReport.sop_instance_uid)
         .join(Delivery, Delivery.job_id == StructuredReport.job_id)
         .where(StructuredReport.series_instance_uid.in_(own), Delivery.destination == name, Delivery.reports > 0)
-        .group_by(StructuredReport.series_instance_uid)
     )
-    return {uid: count for uid, count in sent}  # noqa: C416 - rows are no pairs to the type checker
+    for series_uid, uid in sent:
+        expected.setdefault(series_uid, []).append(uid)
+    return expected
 
 
-def _count_at(work: Work, name: str, derived: int, reports: Mapping[str, int]) -> int | None:
-    """How many instances the destination says it holds, given a moment to count them; None where it cannot say."""
+def _count_at(work: Work, destination: AnyDestination, expected: Mapping[str, Sequence[str]]) -> int | None:
+    """How many of the instances the destination says it holds, given a moment to count; None where it cannot say."""
     with work.look() as held:
-        study_uid, derived_uid = held.series.study_instance_uid, held.job.derived_series_uid or ""
-    ask, destination = work.context.steps.confirm, _destination(work, name)
-    there: int | None = None
+        study_uid = held.series.study_instance_uid
+    there = 0
     for pause_s in POLLS_S:
         time.sleep(pause_s)
-        there = ask(destination, study_uid, derived_uid)
-        if there is None:
+        there = 0
+        for series_uid, uids in expected.items():
+            count = work.context.steps.confirm(destination, study_uid, series_uid, uids)
+            if count is None:
+                return None
+            there += count
+        if there >= sum(map(len, expected.values())):
             break
-        # More of the one do not make up for too few of the other.
-        told = [min(ask(destination, study_uid, uid) or 0, count) for uid, count in reports.items()]
-        if there >= derived and sum(told) == sum(reports.values()):
-            return there + sum(told)
-        there = min(there, derived) + sum(told)
     return there
 
 
-def _send_again(work: Work, short: Mapping[str, tuple[int, int]]) -> bool:
+def _send_again(work: Work, short: dict[str, str]) -> bool:
     """Back to sending, once, after some tries to ask; False where it is to be asked again first.
 
     Raises:
@@ -180,7 +190,7 @@ def _send_again(work: Work, short: Mapping[str, tuple[int, int]]) -> bool:
     attempts = work.context.config.process.retry.attempts
     with work.transaction() as held:
         deliveries = [_delivery(held, name) for name in short]
-        there = ", ".join(f"{name} {count} of {expected} instances" for name, (count, expected) in short.items())
+        there = ", ".join(short.values())
         tries = held.job.tries + 1
         if all(delivery.sends > 1 for delivery in deliveries):
             if tries >= attempts:
@@ -191,7 +201,7 @@ def _send_again(work: Work, short: Mapping[str, tuple[int, int]]) -> bool:
         for delivery in deliveries:
             delivery.sent_at = None
         said = f"there are only at {there}: the derived series is sent again"
-        held.move(State.SENDING, Event.RETRY, said, {"short": {name: list(of) for name, of in short.items()}})
+        held.move(State.SENDING, Event.RETRY, said, {"short": short})
     return True
 
 

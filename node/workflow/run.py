@@ -27,7 +27,7 @@ from node.workflow.derived import derive, lacking
 from node.workflow.errors import classify
 from node.workflow.hold import Hold
 from node.workflow.watchdog import machine_mb, memory_limit, time_limit
-from node.workflow.work import Context, Stopped, Work
+from node.workflow.work import Context, Later, Stopped, Work
 
 log = structlog.get_logger(__name__)
 
@@ -77,6 +77,8 @@ def _attempt(work: Work, name: str) -> str | None:
         here = work.state()
     except Stopped as stopped:
         log.info("job stopped", job=work.job_id, step=name, reason=str(stopped))
+    except Later as later:
+        _patiently(partial(_put_off, work, later))
     except Exception as error:  # noqa: BLE001
         _patiently(partial(_settle, work, state, error))
     _unless_ending(work.context)
@@ -198,6 +200,17 @@ def _try_again(work: Work, held: Hold, failed: str, detail: dict[str, str]) -> N
     job.executor_id = None
     job.attempt += 1
     work.context.queue.enqueue(held.session, job, delay_s)
+
+
+def _put_off(work: Work, later: Later) -> None:
+    """Enqueue the next attempt for when what is waited for may have come; it is no failed try."""
+    try:
+        with work.transaction() as held:
+            held.series.reason, held.job.executor_id = str(later), None
+            held.job.attempt += 1
+            work.context.queue.enqueue(held.session, held.job, later.delay_s)
+    except Stopped as stopped:
+        log.info("job stopped", job=work.job_id, reason=str(stopped))
 
 
 def backoff_s(retry: Retry, tries: int) -> float:

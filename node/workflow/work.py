@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from node import plugin as plugins
 from node.config import Config, Derive, DimseDestination, FolderDestination, OrthancDestination, StowDestination
 from node.dicom import volume
+from node.dicom.commitment import Report, Request
 from node.dicom.volume import LoadedVolume
 from node.journey import ACTIVE, State
 from node.plugin import Measurement, Method, Plugin, Volume
@@ -103,9 +104,17 @@ class SendStep(Protocol):
 
 
 class ConfirmStep(Protocol):
-    """How many instances of a series a destination says it holds; None where it cannot be asked."""
+    """How many of these instances of a series a destination says it holds; None where it cannot be asked."""
 
-    def __call__(self, destination: AnyDestination, study_uid: str, series_uid: str, /) -> int | None: ...
+    def __call__(
+        self, destination: AnyDestination, study_uid: str, series_uid: str, among: Collection[str], /
+    ) -> int | None: ...
+
+
+class CommitStep(Protocol):
+    """Ask a destination to commit itself to instances; its report, where that comes at once."""
+
+    def __call__(self, destination: DimseDestination, request: Request, /) -> Report | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +124,7 @@ class Steps:
     derive: DeriveStep
     send: SendStep
     confirm: ConfirmStep
+    commit: CommitStep
     report: ReportStep | None = None  # None: no reports are made
 
 
@@ -128,6 +138,14 @@ class Context:
     steps: Steps
     executor_id: str
     ending: threading.Event  # the worker has let go of its job and must not touch it any more
+
+
+class Later(Exception):
+    """The step waits for something that is to come by itself, and is done again then; the text says for what."""
+
+    def __init__(self, reason: str, delay_s: float) -> None:
+        self.delay_s = delay_s
+        super().__init__(reason)
 
 
 class Stopped(Exception):

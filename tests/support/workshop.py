@@ -139,14 +139,17 @@ def steps(folder: Path) -> Steps:
         _reach(folder, "sending")
         return len(paths)
 
-    def confirm(destination, study_uid, series_uid):
+    def confirm(destination, study_uid, series_uid, among):
         _reach(folder, "confirming")
         if (folder / "unasked").exists():
             return None
         lost = folder / "short"
         return len(_held(destination.path, study_uid)) - (int(lost.read_text()) if lost.exists() else 0)
 
-    return Steps(derive=derive, send=send, confirm=confirm)
+    def commit(destination, request):
+        raise AssertionError("a folder commits itself to nothing")
+
+    return Steps(derive=derive, send=send, confirm=confirm, commit=commit)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,178 @@
+"""Storage commitment at the node's own port, PS3.4 annex J.
+
+As provider the node is asked what it holds (N-ACTION) and reports by N-EVENT-REPORT on an association of its own, so
+that a sender may delete. It commits to what lies durably in the spool. As user it takes the reports of destinations,
+which come minutes later, and twice. Both are rows of the database: a kill between two steps loses neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.orm import Session
+
+from node import audit
+from node.audit import Event
+from node.config import CommitmentPeer, Config
+from node.dicom import scu
+from node.dicom.commitment import (
+    CLASS_CONFLICT,
+    NO_SUCH_INSTANCE,
+    PROCESSING_FAILURE,
+    PUSH_MODEL,
+    Report,
+    decode_report,
+    decode_request,
+    told,
+)
+from node.errors import HarmonodeError, InvalidObject, OperatorError
+from node.store.session import Database
+from node.store.tables import Commitment, CommitmentRequest, Instance, Job, Series
+from node.tls import client_context
+
+_log = structlog.get_logger(__name__)
+
+_SUCCESS, _NOT_AUTHORISED, _NO_SUCH_TRANSACTION = 0x0000, 0x0124, 0x0112
+_FIRST_REPORT = timedelta(seconds=1)  # by then the index knows what was stored just before
+_FIRST_DELAY, _LONGEST_DELAY, _GIVE_UP = timedelta(seconds=5), timedelta(minutes=10), timedelta(days=2)
+_AT_ONCE = 20  # requests a sweep looks at
+_ASKED_AT_ONCE = 500  # UIDs in one question to the database
+
+Verdict = tuple[int, str]
+"""The status of a response, and its Error Comment (0000,0902)."""
+
+
+class Commitments:
+    """What the port is asked and told of storage commitment, and the sweep that reports."""
+
+    def __init__(self, config: Config, database: Database) -> None:
+        self._config, self._database = config, database
+
+    def ask(self, calling_ae_title: str, data_set: bytes, *, implicit: bool) -> Verdict:
+        """N-ACTION: keep the request; the sweep answers it. The same request again is answered again."""
+        try:
+            request = decode_request(data_set, implicit=implicit)
+            self._peer(calling_ae_title)
+        except InvalidObject as error:
+            return PROCESSING_FAILURE, error.reason
+        except OperatorError as error:
+            _log.warning(
+                "a request for storage commitment is refused", calling_ae_title=calling_ae_title, why=str(error)
+            )
+            return _NOT_AUTHORISED, str(error)
+        now = datetime.now(UTC)
+        asked = sa.select(CommitmentRequest).where(
+            CommitmentRequest.transaction_uid == request.transaction_uid,
+            CommitmentRequest.calling_ae_title == calling_ae_title,
+        )
+        with self._database.write() as session:
+            row = session.scalar(asked) or CommitmentRequest(
+                transaction_uid=request.transaction_uid, calling_ae_title=calling_ae_title, asked_at=now
+            )
+            row.instances, row.tries, row.due_at = dict(request.instances), 0, now + _FIRST_REPORT
+            session.add(row)
+            said = f"{calling_ae_title} asks the node to commit itself to {len(request.instances)} instances"
+            audit.record(session, Event.COMMITMENT, said, detail={"transaction_uid": request.transaction_uid})
+        return _SUCCESS, ""
+
+    def take_report(self, calling_ae_title: str, data_set: bytes, *, implicit: bool) -> Verdict:
+        """N-EVENT-REPORT: what became of a request of ours. A report that comes again changes nothing."""
+        try:
+            report = decode_report(data_set, implicit=implicit)
+        except InvalidObject as error:
+            return PROCESSING_FAILURE, error.reason
+        with self._database.write() as session:
+            row = session.get(Commitment, report.transaction_uid)
+            if row is None:
+                _log.warning("a report on an unknown transaction", calling_ae_title=calling_ae_title)
+                return _NO_SUCH_TRANSACTION, "no such transaction"
+            if row.reported_at is None:
+                note_report(session, row, report, actor=calling_ae_title)
+        return _SUCCESS, ""
+
+    def sweep(self, now: datetime | None = None) -> int:
+        """Report on every request that is due; returns on how many. One that cannot be told is tried again later."""
+        now = now or datetime.now(UTC)
+        due = sa.select(CommitmentRequest).where(CommitmentRequest.due_at <= now).order_by(CommitmentRequest.due_at)
+        with self._database.read() as session:
+            rows = session.scalars(due.limit(_AT_ONCE)).all()
+            reports = [(row, self._judge(session, row)) for row in rows]
+        return sum(self._report(row, report, now) for row, report in reports)
+
+    def _judge(self, session: Session, row: CommitmentRequest) -> Report:
+        """What the node holds of what was asked for: a row of the index, and its file in the spool."""
+        held: dict[str, str] = {}
+        failed: dict[str, tuple[str, int]] = {}
+        uids = list(row.instances)
+        found: dict[str, tuple[str, str]] = {}
+        for start in range(0, len(uids), _ASKED_AT_ONCE):
+            query = sa.select(Instance.sop_instance_uid, Instance.sop_class_uid, Instance.path).where(
+                Instance.sop_instance_uid.in_(uids[start : start + _ASKED_AT_ONCE]), Instance.removed_at.is_(None)
+            )
+            found |= {uid: (sop_class, path) for uid, sop_class, path in session.execute(query)}
+        for uid, sop_class in row.instances.items():
+            there, path = found.get(uid, ("", ""))
+            if not path or not Path(self._config.spool_dir / path).is_file():
+                failed[uid] = sop_class, NO_SUCH_INSTANCE
+            elif there != sop_class:
+                failed[uid] = sop_class, CLASS_CONFLICT
+            else:
+                held[uid] = sop_class
+        return Report(row.transaction_uid, held, failed)
+
+    def _report(self, row: CommitmentRequest, report: Report, now: datetime) -> bool:
+        try:
+            self._tell(row.calling_ae_title, report)
+        except HarmonodeError as error:
+            self._put_off(row.id, now, error)
+            return False
+        failed = report.failures(row.instances)
+        said = f"{row.calling_ae_title} was told that the node commits itself to {len(report.held)} instances"
+        with self._database.write() as session:
+            done = session.get_one(CommitmentRequest, row.id)
+            done.due_at, done.reported_at, done.failed = None, datetime.now(UTC), dict(failed)
+            detail = {"transaction_uid": row.transaction_uid, "failed": failed}
+            audit.record(
+                session, Event.COMMITMENT, f"{said}{f', not to {told(failed)}' if failed else ''}", detail=detail
+            )
+        return True
+
+    def _tell(self, ae_title: str, report: Report) -> None:
+        there = self._peer(ae_title)
+        tls = client_context(there.tls) if there.tls else None
+        peer = scu.Peer(there.ae_title, there.host, there.port, self._config.receive.ae_title, tls=tls)
+        with scu.associate_as(scu.Requestor, peer, scu.COMMITMENT_CONTEXTS, [PUSH_MODEL]) as requestor:
+            requestor.report(report)
+
+    def _put_off(self, row_id: int, now: datetime, error: HarmonodeError) -> None:
+        with self._database.write() as session:
+            row = session.get_one(CommitmentRequest, row_id)
+            row.tries += 1
+            delay = min(_FIRST_DELAY * 2 ** min(row.tries, 16), _LONGEST_DELAY)
+            row.due_at = None if now - row.asked_at > _GIVE_UP else now + delay
+            _log.warning("a report on storage commitment could not be delivered", error=str(error), tries=row.tries)
+            if row.due_at is None:
+                said = f"{row.calling_ae_title} cannot be told what became of its request for commitment: {error}"
+                audit.record(session, Event.FAILURE, said, detail={"transaction_uid": row.transaction_uid})
+
+    def _peer(self, ae_title: str) -> CommitmentPeer:
+        for peer in self._config.receive.commitment:
+            if peer.ae_title == ae_title:
+                return peer
+        raise OperatorError(f"where {ae_title} is to be told is not configured (receive.commitment)")
+
+
+def note_report(session: Session, row: Commitment, report: Report, *, actor: str) -> None:
+    """Keep a destination's report on a request of ours, in the caller's write transaction."""
+    failed: Mapping[str, int] = report.failures(row.instances)
+    row.reported_at, row.failed = datetime.now(UTC), dict(failed)
+    series = session.scalar(sa.select(Series).join(Job, Job.series_id == Series.id).where(Job.id == row.job_id))
+    count = len(row.instances) - len(failed)
+    said = f"{row.destination} commits itself to {count} of {len(row.instances)} instances"
+    detail = {"destination": row.destination, "transaction_uid": row.transaction_uid, "failed": failed}
+    message = f"{said}{f', not to {told(failed)}' if failed else ''}"
+    audit.record(session, Event.COMMITMENT, message, actor=actor, series=series, detail=detail)
