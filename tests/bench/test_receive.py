@@ -149,7 +149,9 @@ def write_large(path: Path, size: int) -> None:
 
 
 def memory_mb(pid: int) -> float:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+    """The process's own resident memory, RssAnon."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("RssAnon")]
+    return int(line.split()[1]) / 1024
 
 
 def cpu_share(pid: int, seconds: float = 10) -> float:
