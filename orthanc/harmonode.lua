@@ -6,7 +6,7 @@
 --
 -- Lua, because every Orthanc has it inside. Python needs a plugin that is built for one version of Python.
 --
--- By hand: "Send to DICOM modality" on the page of a series in Orthanc Explorer, or
+-- By hand: the button of harmonode.py where Orthanc has the Python plugin; "Send to DICOM modality" on the page of a series in Orthanc Explorer, or
 --   curl http://localhost:8042/modalities/harmonode/store -d SERIES
 
 local NODE = 'harmonode'

@@ -1,0 +1,1 @@
+[ -e /usr/share/orthanc/plugins/libOrthancPython.so ] || missing="$missing orthanc-python"

@@ -76,6 +76,9 @@ def test_the_node_of_compose_has_a_configuration_that_meets_its_orthanc(monkeypa
     (network,) = yaml.safe_load(COMPOSE.read_text())["networks"]["dicom"]["ipam"]["config"]
     assert network["subnet"] in config.receive.peers[0].addresses
     assert config.url.startswith("sqlite:///")
+    # What is plain HTTP is published to this machine alone.
+    assert (config.web.host, config.web.allow_plain_http) == ("0.0.0.0", True)
+    assert f"127.0.0.1:{config.web.port}:{config.web.port}" in services()["node"]["ports"]
 
 
 def test_what_is_mounted_built_from_and_copied_exists():
@@ -110,6 +113,7 @@ def test_orthanc_reads_the_files_that_compose_mounts_together(monkeypatch, tmp_p
         source, target = volume.split(":")[:2]
         if target.startswith("/etc/orthanc/"):
             text = (FOLDER / source).read_text()
+            text = text.replace("/etc/orthanc/harmonode.py", str(folder / "harmonode.py"))
             text = text.replace("/var/lib/orthanc/db", str(tmp_path / "db"))
             text = text.replace("/usr/local/share/orthanc/plugins", str(tmp_path / "none"))
             text = text.replace('"DicomPort": 4242', f'"DicomPort": {dicom_port}')
