@@ -104,6 +104,8 @@ def table(rows: list[Row]) -> str:
     lines.append(_line("f50 0.3 to 0.7 /mm", [row for row in thin if 0.3 <= row["f50"] <= 0.7]))
     lines.append(_line("f50 over 0.7 /mm", [row for row in thin if row["f50"] > 0.7]))
     lines.append(_line("all, slices up to 3 mm", thin))
+    lines.append(_line("bare, slices up to 3 mm", [row for row in thin if not row["cloth_mm"]]))
+    lines.append(_line("with a cloth, slices up to 3 mm", [row for row in thin if row["cloth_mm"]]))
     lines.append(_line("slices over 3 mm", thick))
     lines.append(_line("all", rows))
     return "\n".join(lines)

@@ -81,11 +81,14 @@ def test_on_the_images_own_grid_the_mtf_lies_where_its_fft_puts_frequencies(plai
 
 
 def test_the_table_says_bias_rms_and_coverage() -> None:
-    row = {"kernel": "k", "f50": 0.5, "f10": 0.8, "slice_mm": 2.0}
+    row = {"kernel": "k", "f50": 0.5, "f10": 0.8, "slice_mm": 2.0, "cloth_mm": 0.0}
     right = {"f50_found": 0.51, "f50_low": 0.49, "f50_high": 0.53, "f10_found": 0.8, "f10_low": 0.79, "f10_high": 0.81}
     wrong = {"f50_found": 0.55, "f50_low": 0.54, "f50_high": 0.56, "f10_found": 0.8, "f10_low": 0.79, "f10_high": 0.81}
     lines = table([row | right, row | wrong, row | {"refused": "no skin"}]).splitlines()
     assert "| k | 0.50, 0.80 | 2 | 1 | +6.0 | 7.2 | 50 | +0.0 | 0.0 | 100 |" in lines
+    worn = table([row | right, row | wrong | {"cloth_mm": 0.2}]).splitlines()
+    assert "| bare, slices up to 3 mm | 0.50, 0.80 | 1 | 0 | +2.0 | 2.0 | 100 | +0.0 | 0.0 | 100 |" in worn
+    assert "| with a cloth, slices up to 3 mm | 0.50, 0.80 | 1 | 0 | +10.0 | 10.0 | 0 | +0.0 | 0.0 | 100 |" in worn
 
 
 def test_a_kernel_is_what_it_says() -> None:
