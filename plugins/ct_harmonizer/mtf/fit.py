@@ -32,6 +32,7 @@ _KNOTS_PER_MM: NDArray[np.float64] = (
 
 _SKIN_MM, _SKIN_SPREAD_MM = 1.8, 0.5  # dermis and epidermis of the trunk; prior mean and deviation
 _SKIN_VARIES_MM, _SKIN_VARIES_SPREAD_MM = 0.25, 0.15  # deviation within one body
+_SKIN_OPEN = 0.5  # share of these spreads that a mean over one body has, set by the study
 _FAT_STEP, _FAT_STEP_SPREAD = 0.12, 0.08  # (skin - fat) / (skin - air): 0.16 over fat, 0 over muscle
 _CLOTH_MM, _CLOTH_SPREAD_MM = 1.3, 0.6  # how far before the skin a cloth's middle lies
 _CLOTH_VARIES_MM = 0.3
@@ -125,9 +126,17 @@ class EdgeModel:
         return self._fit(esf_hu, _weights(error_hu), near.parameters, clip, near=near.whole_hu)
 
     def vary(
-        self, best: EdgeFit, error_hu: NDArray[np.float64], edges_hu: NDArray[np.float64], clip: Clip | None = None
+        self,
+        best: EdgeFit,
+        error_hu: NDArray[np.float64],
+        edges_hu: NDArray[np.float64],
+        random: np.random.Generator,
+        clip: Clip | None = None,
     ) -> NDArray[np.float64]:
-        """MTF (n, frequency) of edges (n, depth) near the fitted one, to first order in their difference from it."""
+        """MTF (n, frequency) of edges (n, depth) near the fitted one, to first order in their difference from it.
+
+        With each the skin's prior is drawn anew: what the edge cannot tell of skin and fat, a soft kernel's above all, is left open.
+        """
         weight = _weights(error_hu)
         at, linear = best.parameters, best.linear
         design = self._design(at)
@@ -139,8 +148,10 @@ class EdgeModel:
         held = np.zeros((at.size + len(_PENALTY), data.shape[1]))
         held[: at.size, : at.size] = np.diag(1 / _PRIOR_SPREAD[: at.size])
         held[at.size :, at.size :] = _PENALTY
-        answer = np.linalg.pinv(np.concatenate([data, held]))[:, : weight.size]
-        change = ((edges_hu - best.pooled_hu) * weight) @ answer.T
+        answer = np.linalg.pinv(np.concatenate([data, held])).T
+        drawn = _SKIN_OPEN * random.standard_normal((len(edges_hu), _VARIES + 1 - _SKIN))
+        skin = drawn @ answer[weight.size + _SKIN : weight.size + _VARIES + 1]
+        change = ((edges_hu - best.pooled_hu) * weight) @ answer[: weight.size] + skin
         parameters = np.clip(at + change[:, : at.size], _LOWEST[: at.size], _HIGHEST[: at.size])
         others = linear + change[:, at.size :]
         return np.stack([_mtf(one, other) for one, other in zip(parameters, others, strict=True)])

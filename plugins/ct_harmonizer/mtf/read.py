@@ -16,8 +16,8 @@ RESAMPLES = 200
 
 # Relative deviations of f50 and f10 that the model itself leaves, beside the scatter between arcs. The first two are set by
 # the study of virtual bodies so that the intervals hold the truth as often as they say; the others are judgement beyond it.
-MODEL_ERROR = 0.002  # always, at f50; above it more, as frequency
-JITTER_ERROR = 1.2  # more of it, times what the position error, divided out, costs at that frequency
+MODEL_ERROR = 0.0012  # always, at f50; above it more, as frequency squared
+JITTER_ERROR = 0.8  # more of it, times what the position error, divided out, costs at that frequency
 THICK_ERROR_PER_MM = 0.01  # more of it for each mm of slice over 3 mm, where the skin bends within a slice
 CLOTH_ERROR = 0.10  # more of it where a cloth lies on the skin
 SHARP_ERROR = 0.10  # more of it for each 1/mm of f50 over 0.85 /mm, past the sharpest of the study
@@ -63,7 +63,7 @@ def read_edge(
     best = model.fit(esf, error, clip=clip) if near is None else model.refit(esf, error, near, clip)
     drawn = random.multinomial(count, np.full(count, 1 / count), RESAMPLES).astype(float)
     resampled = (drawn @ edges.total_hu) / np.maximum(drawn @ edges.pixels, 1e-9) - added
-    curves = model.vary(best, error, resampled, clip)
+    curves = model.vary(best, error, resampled, random, clip)
     crossings = np.array([crossing(FREQUENCY_PER_MM, best.mtf, level) for level in (0.5, 0.1)])
     of_f50, of_f10 = _model_error(crossings, best, conditions).tolist()
     own = _model_error(FREQUENCY_PER_MM, best, conditions)
@@ -86,7 +86,7 @@ def _model_error(frequency_per_mm: NDArray[np.float64], fit: EdgeFit, conditions
         CLOTH_ERROR if fit.cloth_mm else 0.0,
         SHARP_ERROR * max(f50 - 0.85, 0.0),
     )
-    shape = MODEL_ERROR * frequency_per_mm / f50
+    shape = MODEL_ERROR * (frequency_per_mm / f50) ** 2
     jitter = JITTER_ERROR * 2 * (np.pi * conditions.jitter_mm * frequency_per_mm) ** 2
     return np.sqrt(shape**2 + jitter**2 + float(np.sum(np.square(judged))))
 
