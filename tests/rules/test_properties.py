@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -30,6 +31,7 @@ from node.rules.model import (
     Present,
 )
 from node.rules.subjects import FACTS
+from node.rules.when import opens
 from node.series import SeriesFacts, TagValues
 
 # A busy machine is no failure.
@@ -188,6 +190,38 @@ def test_any_document_is_a_rule_or_refused_in_words(document: Any, match: Any):
     for tried in (document, {"name": "any", "match": match, "plugin": "p"}):
         with contextlib.suppress(RuleError):
             assert parse_rule(tried).match
+
+
+hours = st.sampled_from(["20:00-06:00", "24:00-01:00", "00:00-24:00", "1:0-2:0"]) | words
+windows = st.dictionaries(
+    st.sampled_from(["days", "hours", "junk"]),
+    hours | st.lists(st.sampled_from(["mon", "sat", "Mon", 5]), max_size=8) | scalars(),
+    max_size=3,
+)
+whens = st.dictionaries(
+    st.sampled_from(["zone", "windows", "junk"]),
+    st.sampled_from(["Europe/Berlin", "UTC", "../x", "Europe"])
+    | words
+    | st.lists(windows | scalars(), max_size=3)
+    | documents,
+    max_size=3,
+)
+
+
+@patiently
+@given(whens | documents, scalars() | st.sampled_from(["harmonize", "wait", "ignore"]), scalars())
+def test_any_hours_policy_and_priority_are_a_rule_or_refused_in_words(when: Any, late: Any, priority: Any):
+    document = {"name": "any", "match": {"tag": "Modality", "equals": "CT"}, "plugin": "p"}
+    for more in ({"when": when}, {"late": late}, {"priority": priority}, {"when": when, "late": late}):
+        try:
+            rule = parse_rule({**document, **more})
+        except RuleError:
+            continue
+        assert parse_rule(json.loads(json.dumps(rule.document()))) == rule
+        if rule.when is not None:
+            now = datetime(2026, 3, 29, 1, tzinfo=UTC)
+            then = opens(rule.when, now)
+            assert then is None or then > now
 
 
 def _size(said: Explanation) -> int:
