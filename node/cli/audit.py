@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated
 
-import sqlalchemy as sa
 import typer
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,27 +13,36 @@ from rich.table import Table
 from node.atna import standing
 from node.audit import Event, verify
 from node.cli.context import JSON, database, err, out, print_json, settings
+from node.cli.since import moment
+from node.store.pages import audit_page
 from node.store.tables import AuditRecord
 
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail: read it, and verify its chain.")
 
 
-@audit_app.command("list", epilog="Example: harmonode audit list --series 1.2.840.113619.2.55 --limit 20")
-def list_command(
+@audit_app.command("list", epilog="Example: harmonode audit list --text 'no destination' --since 7d --limit 20")
+def list_command(  # noqa: PLR0917 - one argument an option
     ctx: typer.Context,
     series: Annotated[str | None, typer.Option(help="Only this Series Instance UID.", metavar="UID")] = None,
     event: Annotated[Event | None, typer.Option(help="Only this event.")] = None,
+    since: Annotated[str, typer.Option(help="Only since then: 90m, 12h, 7d or a date.", metavar="WHEN")] = "",
+    text: Annotated[
+        str, typer.Option(help="Only with these words, each whole or its beginning.", metavar="WORDS")
+    ] = "",
     limit: Annotated[int, typer.Option(help="The newest so many records.", min=1)] = 50,
     as_json: JSON = False,
 ) -> None:
     """The newest audit records, oldest first."""
-    query = sa.select(AuditRecord).order_by(AuditRecord.seq.desc()).limit(limit)
-    if series:
-        query = query.where(AuditRecord.series_instance_uid == series)
-    if event:
-        query = query.where(AuditRecord.event == str(event))
     with database(ctx) as opened, opened.read() as session:
-        rows = list(reversed(session.scalars(query).all()))
+        page = audit_page(
+            session,
+            series_instance_uid=series,
+            event=event,
+            since=moment(since) if since else None,
+            text=text,
+            limit=limit,
+        )
+        rows = page.rows[::-1]
     if as_json:
         print_json([_as_dict(row) for row in rows])
         return

@@ -14,6 +14,7 @@ from node.cli.context import JSON, actor, database, out, print_json, uid_column
 from node.errors import PermanentError
 from node.journey import ACTIVE, State
 from node.queue import Queue
+from node.store.pages import series_page
 from node.store.tables import AuditRecord, Delivery, Job, Rule, Series
 from node.workflow import cancel, retry, start_now
 
@@ -31,18 +32,21 @@ UID = Annotated[
 
 
 @series_app.command("list", epilog="Example: harmonode series list --state waiting")
-def list_command(
+def list_command(  # noqa: PLR0917 - one argument an option
     ctx: typer.Context,
-    state: Annotated[State | None, typer.Option(help="Only series in this state.")] = None,
+    state: Annotated[list[State] | None, typer.Option(help="Only series in this state, or in one of several.")] = None,
+    rule: Annotated[str | None, typer.Option(help="Only series that this rule selected.", metavar="NAME")] = None,
+    sender: Annotated[str | None, typer.Option("--from", help="Only from this AE title.", metavar="TITLE")] = None,
+    uid: Annotated[
+        str, typer.Option(help="Only with this part of a Study or Series Instance UID.", metavar="PART")
+    ] = "",
     limit: Annotated[int, typer.Option(help="The newest so many.", min=1)] = 50,
     as_json: JSON = False,
 ) -> None:
     """The newest series, newest first."""
-    query = sa.select(Series).order_by(Series.last_arrival_at.desc()).limit(limit)
-    if state:
-        query = query.where(Series.state == str(state))
     with database(ctx) as opened, opened.read() as session:
-        rows = [summary(session, series) for series in session.scalars(query)]
+        page = series_page(session, states=state or (), rule=rule, calling_ae_title=sender, uid=uid, limit=limit)
+        rows = [summary(session, series) for series in page.rows]
     if as_json:
         print_json(rows)
         return
@@ -157,9 +161,10 @@ def find(session: Session, uid: str) -> Series:
     """
     study_uid, _, series_uid = uid.rpartition("/")
     query = sa.select(Series).where(Series.study_instance_uid == study_uid) if study_uid else sa.select(Series)
+    ending = sa.select(Series.id).where(Series.series_instance_uid.endswith(series_uid, autoescape=True))
     found = (
         session.scalars(query.where(Series.series_instance_uid == series_uid)).all()
-        or session.scalars(query.where(Series.series_instance_uid.endswith(series_uid, autoescape=True)).limit(2)).all()
+        or session.scalars(query.where(Series.id.in_(ending)).limit(2)).all()
     )
     if not found:
         raise PermanentError(f"no series {uid} is known; `harmonode series list` shows what is")

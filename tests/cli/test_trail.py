@@ -78,12 +78,16 @@ def test_a_command_on_an_old_database_asks_for_the_upgrade(run: Run, tmp_path: P
 def test_the_list_tells_state_and_reason(run: Run, two_series: Database):
     rows = json.loads(run("series", "list", "--json").output)
     assert [(row["series_instance_uid"], row["state"], row["reason"], row["instance_count"]) for row in rows] == [
-        ("1.2.3.14", "receiving", None, 31),
         ("1.2.3.24", "refused", "two patients", 32),
+        ("1.2.3.14", "receiving", None, 31),
     ]
     refused = json.loads(run("series", "list", "--state", "refused", "--json").output)
     assert [row["series_instance_uid"] for row in refused] == ["1.2.3.24"]
     assert "two patients" in run("series", "list").output
+    for asked, found in ((("--from", "CT", "--uid", "3.14"), 1), (("--from", "MR"), 0), (("--rule", "lung"), 0)):
+        assert len(json.loads(run("series", "list", *asked, "--json").output)) == found
+    some = json.loads(run("audit", "list", "--since", "1h", "--text", "31 instan", "--json").output)
+    assert [row["message"] for row in some] == ["31 instances arrived"]
 
 
 def test_a_series_is_found_by_the_end_of_its_uid(run: Run, two_series: Database):

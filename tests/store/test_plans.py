@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from generated import NOW, fill
 
 from node import audit, complete, retention, select
+from node.cli.series import find
 from node.config import Config, CountSource
 from node.journey import State
 from node.overview import overview
@@ -139,6 +140,7 @@ QUESTIONS: dict[str, Callable[[Database, Config], Any]] = {
     **{f"audit page {asked}": read(lambda s, asked=asked: pages.audit_page(s, **asked)) for asked in AUDIT},
     **{f"series page {asked}": read(lambda s, asked=asked: pages.series_page(s, **asked)) for asked in SERIES},
     "states": read(pages.states),
+    "a series by the end of its UID": read(lambda s: find(s, "10000000000467221")),
     "replay": read(lambda s: list(past_series(s, NOW - timedelta(days=30)))),
     "receive": receive,
     "complete": lambda database, config: complete.sweep(config, database, config.spool_dir, NOW),

@@ -58,8 +58,10 @@ def fill(database: Database, series: int, slices: int = SLICES) -> None:
         (AuditRecord, rows.records(database)),
     ):
         # JSON comes as text: most of it is the same in all rows, and writing it again and again takes the time.
-        insert = sa.insert(sa.table(table.__tablename__, *map(_plain, table.__table__.columns)))
-        while batch := list(islice(source, _MANY)):
+        columns = table.__table__.columns
+        insert = sa.insert(sa.table(table.__tablename__, *map(_plain, columns)))
+        usual = {column.name: column.default.arg for column in columns if column.default is not None}
+        while batch := [{**usual, **row} for row in islice(source, _MANY)]:
             with database.write() as session:
                 session.execute(insert, batch)
     with database.write() as session:
