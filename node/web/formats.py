@@ -23,6 +23,11 @@ def clock(at: datetime | None) -> str:
     return f"{local:%H:%M:%S}" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d %H:%M}"
 
 
+def hour(at: datetime | None) -> str:
+    """The time of day of this machine, where the date is told elsewhere."""
+    return f"{at.astimezone():%H:%M:%S}" if at else ""
+
+
 def moment(at: datetime | None) -> str:
     """Date and time of this machine, whole."""
     return f"{at.astimezone():%Y-%m-%d %H:%M:%S %Z}" if at else ""
@@ -99,5 +104,6 @@ def needs(state: str, kind: str | None) -> str:
 
 
 FILTERS = {
-    filter_.__name__: filter_ for filter_ in (clock, moment, ago, duration, size, short, quantity, reason, state_class)
+    filter_.__name__: filter_
+    for filter_ in (clock, hour, moment, ago, duration, size, short, quantity, reason, state_class)
 }

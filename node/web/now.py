@@ -14,6 +14,7 @@ from node.journey import ACTIVE, State
 from node.overview import Overview, overview
 from node.store.tables import Job, Series
 from node.web.auth import Person, require
+from node.web.formats import ago
 from node.web.labels import labels
 from node.web.pages import render, wants_part
 from node.web.roles import Role
@@ -61,6 +62,7 @@ def now(request: Request, person: Annotated[Person, Depends(require(Role.VIEWER)
         "lately": lately,
         "label": lambda row: named[row.study_instance_uid, row.series_instance_uid],
         "in_hand": in_hand,
+        "echoes": site.echoes.last,
         "needs_of_node": _needs(site, seen),
         "stages": _stages(seen),
     }
@@ -95,6 +97,10 @@ def _needs(site: Site, seen: Overview) -> list[Need]:
     ):
         what = "No worker is alive: nothing is harmonized. What arrives is received."
         found.append(Need(what, "See the log of harmonode serve, or start harmonode worker.", grave=bool(waiting)))
+    for name, echo in site.echoes.last.items():
+        if not echo.reached:
+            what = f"Destination {name} could not be reached {ago(echo.at)}: {echo.said}"
+            found.append(Need(what, "See that it is up and lets this node in; what is to go there waits.", grave=False))
     for name, probe in site.probes.items():
         if wrong := probe():
             found.append(Need(f"{name}: {wrong}", "See the log of harmonode serve."))

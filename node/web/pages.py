@@ -22,6 +22,7 @@ from node.web.site import Site
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
     autoescape=True,
+    auto_reload=False,  # a node that runs while its files are upgraded stays of one piece
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
