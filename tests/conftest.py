@@ -9,7 +9,16 @@ import pytest
 
 from node.store.session import Database, upgrade
 
-pytest_plugins = ["peers", "crafted", "running", "certificates", "syslogs", "chromium"]  # the modules of tests/support
+pytest_plugins = [
+    "peers",
+    "crafted",
+    "running",
+    "certificates",
+    "syslogs",
+    "chromium",
+    "pacs",
+    "proxy",
+]  # the modules of tests/support
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pydicom import Dataset
-from pynetdicom import AE, evt
-from pynetdicom.sop_class import CTImageStorage, StudyRootQueryRetrieveInformationModelFind, Verification
+from pacs import Pacs
 
 from node.errors import HarmonodeError
 from node.journey import WORKING, State
@@ -19,56 +15,15 @@ from node.journey import WORKING, State
 SLICES = 30
 
 
-class SlowPacs:
-    """A storage SCP that takes a tenth of a second an instance and answers C-FIND with what it holds."""
-
-    def __init__(self) -> None:
-        self.held: dict[str, str] = {}  # SOP Instance UID -> Series Instance UID
-        self.seconds = 0.1
-        entity = AE(ae_title="SLOWPACS")
-        for context in (CTImageStorage, StudyRootQueryRetrieveInformationModelFind, Verification):
-            entity.add_supported_context(context)
-        self.server = entity.start_server(
-            ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_C_FIND, self._find)]
-        )
-        self.port = self.server.socket.getsockname()[1]
-
-    def _store(self, event: Any) -> int:
-        threading.Event().wait(self.seconds)
-        instance = event.dataset
-        self.held[str(instance.SOPInstanceUID)] = str(instance.SeriesInstanceUID)
-        return 0x0000
-
-    def _find(self, event: Any) -> Iterator[tuple[int, Dataset | None]]:
-        asked = event.identifier
-        found = [sop for sop, series in self.held.items() if series == asked.SeriesInstanceUID]
-        for sop in found if asked.QueryRetrieveLevel == "IMAGE" else found[:1]:
-            answer = Dataset()
-            answer.QueryRetrieveLevel = asked.QueryRetrieveLevel
-            answer.SeriesInstanceUID = asked.SeriesInstanceUID
-            answer.SOPInstanceUID = sop
-            answer.NumberOfSeriesRelatedInstances = len(found)
-            yield 0xFF00, answer
-        yield 0x0000, None
-
-
 @pytest.fixture
-def pacs() -> Iterator[SlowPacs]:
-    slow = SlowPacs()
-    yield slow
-    slow.server.shutdown()
-
-
-@pytest.fixture
-def node(start_node, pacs: SlowPacs):
-    running = start_node(
-        destinations=[{"kind": "dimse", "name": "pacs", "ae_title": "SLOWPACS", "host": "127.0.0.1", "port": pacs.port}]
-    )
+def node(start_node, pacs: Pacs):
+    pacs.store_s = 0.1
+    running = start_node(destinations=[pacs.destination()])
     running.only_rule(plugin="slow")
     return running
 
 
-def test_while_receiving(node, pacs: SlowPacs, data: Path):
+def test_while_receiving(node, pacs: Pacs, data: Path):
     source = sorted((data / "chest" / "lung-dx-a0002-b40f").glob("*.dcm"))
     acknowledged: list[int] = []
 
@@ -91,7 +46,7 @@ def test_while_receiving(node, pacs: SlowPacs, data: Path):
     finished(node, pacs)
 
 
-def test_while_harmonizing(node, pacs: SlowPacs, data: Path):
+def test_while_harmonizing(node, pacs: Pacs, data: Path):
     node.store(data / "chest" / "lung-dx-a0002-b40f")
     node.wait(lambda: [row for row in node.series() if row.state == State.HARMONIZING], "harmonizing")
     node.kill()
@@ -100,7 +55,7 @@ def test_while_harmonizing(node, pacs: SlowPacs, data: Path):
     finished(node, pacs)
 
 
-def test_while_sending(node, pacs: SlowPacs, data: Path):
+def test_while_sending(node, pacs: Pacs, data: Path):
     node.store(data / "chest" / "lung-dx-a0002-b40f")
     node.wait(lambda: len(pacs.held) >= 8, "eight instances sent")
     node.kill()
@@ -109,7 +64,7 @@ def test_while_sending(node, pacs: SlowPacs, data: Path):
     finished(node, pacs)
 
 
-def finished(node, pacs: SlowPacs) -> None:
+def finished(node, pacs: Pacs) -> None:
     """Exactly one derived series, complete, confirmed, and no audit gap."""
     node.wait(lambda: [row for row in node.series() if row.state == State.DONE], "the series is done")
     (series,) = node.series()

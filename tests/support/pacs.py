@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import CTImageStorage, StudyRootQueryRetrieveInformationModelFind, Verification
+from pynetdicom.presentation import build_role
+from pynetdicom.sop_class import (
+    CTImageStorage,
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+    StudyRootQueryRetrieveInformationModelFind,
+    Verification,
+)
 
 CLOSE = -1
 """Instead of a status: the association is aborted."""
@@ -30,17 +37,56 @@ class Pacs:
         self.store: Callable[[str], int | None] = lambda _: None  # of an instance: its status; None keeps it
         self.store_s = self.find_s = 0.0
         entity = AE(ae_title=self.ae_title)
-        for context in (CTImageStorage, StudyRootQueryRetrieveInformationModelFind, Verification):
+        self.commitments: list[Dataset] = []  # what it was asked to commit itself to; it reports when a test says so
+        for context in (
+            CTImageStorage,
+            StudyRootQueryRetrieveInformationModelFind,
+            Verification,
+            StorageCommitmentPushModel,
+        ):
             entity.add_supported_context(context)
-        self.server = entity.start_server(
-            ("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_C_FIND, self._find)]
-        )
+        handlers = [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_C_FIND, self._find),
+            (evt.EVT_N_ACTION, self._action),
+        ]
+        self.server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
         self.port = self.server.socket.getsockname()[1]
 
     def destination(self, name: str = "pacs", **settings: Any) -> dict[str, Any]:
         """How config.yaml names it."""
         where = {"ae_title": self.ae_title, "host": "127.0.0.1", "port": self.port}
         return {"kind": "dimse", "name": name, **where, **settings}
+
+    def report(self, port: int, asked: Dataset, failed: dict[str, int] | None = None) -> int:
+        """Report to the node on an association of its own, as its SCP; the status that the node answers with."""
+        failed, told = failed or {}, Dataset()
+        told.TransactionUID = asked.TransactionUID
+        told.ReferencedSOPSequence = [
+            item for item in asked.ReferencedSOPSequence if item.ReferencedSOPInstanceUID not in failed
+        ]
+        told.FailedSOPSequence = []
+        for item in asked.ReferencedSOPSequence:
+            if item.ReferencedSOPInstanceUID in failed:
+                item.FailureReason = failed[item.ReferencedSOPInstanceUID]
+                told.FailedSOPSequence.append(item)
+        if not told.FailedSOPSequence:
+            del told.FailedSOPSequence
+        entity = AE(ae_title=self.ae_title)
+        role = build_role(StorageCommitmentPushModel, scp_role=True)
+        entity.add_requested_context(StorageCommitmentPushModel)
+        association = entity.associate("127.0.0.1", port, ae_title="HARMONODE", ext_neg=[role])
+        assert association.is_established
+        event = 2 if failed else 1
+        status, _ = association.send_n_event_report(
+            told, event, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+        )
+        association.release()
+        return int(status.Status)
+
+    def _action(self, event: evt.Event) -> tuple[int, Dataset | None]:
+        self.commitments.append(event.action_information)
+        return 0x0000, None
 
     def _store(self, event: evt.Event) -> int:
         instance = event.dataset
