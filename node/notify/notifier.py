@@ -33,6 +33,7 @@ class Notifier:
         self._config, self._database = config, database
         self._channels = channels(config) if ways is None else ways
         self._flaws: list[str] = []
+        self._awake_since: datetime | None = None
         self._verified_at: datetime | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
@@ -57,6 +58,7 @@ class Notifier:
         with self._database.write() as session:
             if not leases.acquire(session, _LEASE, now, _LEASE_S):
                 return
+        self._awake_since = self._awake_since or now
         try:
             found = [*self._look(now), *chain(self._chain(now))]
             with self._database.write() as session:
@@ -71,7 +73,7 @@ class Notifier:
 
     def _look(self, now: datetime) -> list[Problem]:
         with self._database.read() as session:
-            return problems(session, self._config, now)
+            return problems(session, self._config, now, self._awake_since or now)
 
     def _chain(self, now: datetime) -> list[str]:
         """What is wrong with the audit trail; it is walked at the start, and then every so many hours."""

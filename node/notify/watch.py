@@ -15,12 +15,13 @@ from node.config import Config
 from node.errors import ErrorKind
 from node.journey import ACTIVE, State
 from node.store import leases, watermark
-from node.store.tables import AuditCursor, AuditRecord, Delivery, Job, Series
+from node.store.tables import AuditCursor, AuditHead, AuditRecord, Delivery, Job, Series
 from node.store.watermark import Level
 
 _DYING = timedelta(minutes=15)
 _STARTS = 4  # of one worker in that time
 _AWAKE = timedelta(minutes=3)  # a node that has run for so long must have a worker
+_LATEST = 5000  # records that are looked through for starts
 _AT_MOST = 1000  # keys of one problem
 
 
@@ -43,13 +44,13 @@ class Problem:
     items: tuple[Item, ...]
 
 
-def problems(session: Session, config: Config, now: datetime) -> list[Problem]:
+def problems(session: Session, config: Config, now: datetime, awake_since: datetime) -> list[Problem]:
     """All there are at this moment, but for the audit chain, which takes longer to look at (`chain`)."""
     found = [_series(session, State.WAITING, "wait for a person"), _series(session, State.FAILED, "failed")]
     if config.notify.refused:
         found.append(_series(session, State.REFUSED, "were refused"))
     found += [
-        _workers(session, config, now),
+        _workers(session, config, now, awake_since),
         _disk(config),
         _destinations(session, now - timedelta(minutes=config.notify.stuck_min)),
         _audit_servers(session, config, now - timedelta(minutes=config.notify.stuck_min)),
@@ -79,12 +80,14 @@ def _series(session: Session, state: State, verb: str) -> Problem:
     return Problem(str(state), f"{len(items)} series {verb}", items)
 
 
-def _workers(session: Session, config: Config, now: datetime) -> Problem:
+def _workers(session: Session, config: Config, now: datetime, awake_since: datetime) -> Problem:
     """Workers that start again and again, and no worker at all. A worker that is stopped says so in the trail."""
+    head = session.get(AuditHead, 1)
     starts = session.execute(
         sa.select(AuditRecord.actor, sa.func.count())
         .where(
-            AuditRecord.event == str(Event.START),
+            AuditRecord.seq > (head.seq if head else 0) - _LATEST,
+            AuditRecord.event.concat("") == str(Event.START),  # not by the index of events, which has years of them
             AuditRecord.actor != "node",
             AuditRecord.series_instance_uid.is_(None),
             AuditRecord.at > now - _DYING,
@@ -97,11 +100,8 @@ def _workers(session: Session, config: Config, now: datetime) -> Problem:
         Item(worker, f"worker {worker} started {count} times in {minutes:.0f} minutes: it dies")
         for worker, count in starts
     ]
-    started = session.scalar(
-        sa.select(sa.func.max(AuditRecord.at)).where(AuditRecord.event == str(Event.START), AuditRecord.actor == "node")
-    )
     alive = {name for name in leases.alive(session, now) if ":" not in name}
-    if config.process.workers and not alive and started is not None and now - started > _AWAKE:
+    if config.process.workers and not alive and now - awake_since > _AWAKE:
         items.append(Item("none", "no worker is alive: nothing is harmonized"))
     return Problem("worker", "the workers do not stay alive", tuple(items))
 

@@ -157,8 +157,10 @@ class Gate:
             row = session.get(Token, signed.token_id)
             if row is not None:
                 row.logged_out_at = datetime.now(UTC)
-                message = f"{row.name} logged out from {address_of(request)}"
-                record(session, Event.AUTHENTICATION, message, actor=f"token:{row.name}", detail={"token": row.name})
+                address = address_of(request)
+                message = f"{row.name} logged out from {address}"
+                detail = {"token": row.name, "address": address}
+                record(session, Event.AUTHENTICATION, message, actor=f"token:{row.name}", detail=detail)
 
     def _entered(self, row: Token, address: str, message: str) -> None:
         with self._site.database.write() as session:

@@ -17,9 +17,11 @@ import sqlalchemy as sa
 from generated import NOW, fill
 
 from node import audit, complete, retention, select
+from node.atna import Shipper, standing
 from node.cli.series import find
-from node.config import Config, CountSource
+from node.config import Audit, AuditServer, Config, CountSource
 from node.journey import State
+from node.notify.watch import problems
 from node.overview import overview
 from node.receive.index import index, reconcile
 from node.rules.replay import past_series
@@ -27,7 +29,7 @@ from node.series import Arrival, Sender
 from node.store import pages
 from node.store.session import Database, upgrade
 from node.store.spool import Spool
-from node.store.tables import AuditRecord, Job, Series
+from node.store.tables import AuditCursor, AuditRecord, Job, Series
 from node.workflow import derived
 
 LARGE = ("instance", "derived_instance", "audit_record")
@@ -111,6 +113,15 @@ def deliver(database: Database, _config: Config) -> None:
         session.rollback()
 
 
+def audit_server(database: Database, config: Config) -> None:
+    server = AuditServer(name="arr", host="127.0.0.1", port=9, transport="udp")
+    with database.write() as session:
+        session.merge(AuditCursor(server="arr", seq=40))
+    Shipper(config, database, server).turn()
+    with database.read() as session:
+        standing(session, config.model_copy(update={"audit": Audit(servers=(server,))}))
+
+
 class NoQueue:
     def enqueue(self, session: Any, job: Job) -> None:
         pass
@@ -148,6 +159,8 @@ QUESTIONS: dict[str, Callable[[Database, Config], Any]] = {
     "deliver": deliver,
     "retention": lambda database, config: retention.due(config, database, NOW),
     "overview": lambda database, config: read(lambda s: overview(s, config, now=NOW))(database, config),
+    "notify": lambda database, config: read(lambda s: problems(s, config, NOW, NOW))(database, config),
+    "audit server": audit_server,
     "start": lambda database, config: reconcile(database, Spool(config.spool_dir, 0)),
 }
 

@@ -136,7 +136,7 @@ class _Rows:
         for index in filter(_selected, range(self.count)):
             at, done = self.at(index), index < self.count - 40
             yield {
-                "job_id": f"{index:032x}", "destination": "pacs", "sent_at": at, "sent_count": self.slices, "sends": 1,
+                "job_id": f"{index:032x}", "destination": "pacs", "sent_at": at, "sent_count": self.slices, "sends": 1, "reports": 0,
                 "confirmed_at": at if done else None, "confirmed_count": self.slices if done else None,
             }  # fmt: skip
 
