@@ -99,7 +99,8 @@ def _needs(site: Site, seen: Overview) -> list[Need]:
         found.append(Need(what, "See the log of harmonode serve, or start harmonode worker.", grave=bool(waiting)))
     for name, echo in site.echoes.last.items():
         if not echo.reached:
-            what = f"Destination {name} could not be reached {ago(echo.at)}: {echo.said}"
+            said = echo.said.removeprefix(f"destination {name!r}: ")
+            what = f"Destination {name} could not be reached {ago(echo.at)}: {said}"
             found.append(Need(what, "See that it is up and lets this node in; what is to go there waits.", grave=False))
     for name, probe in site.probes.items():
         if wrong := probe():
