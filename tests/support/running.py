@@ -152,7 +152,7 @@ class RunningNode:
         with self.database.read() as session:
             return list(session.scalars(sa.select(Quarantined)))
 
-    def wait(self, until: Callable[[], Any], what: str, seconds: float = 90) -> Any:
+    def wait(self, until: Callable[[], Any], what: str, seconds: float = 200) -> Any:
         """Wait until a condition holds; fails with the node's own words."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -163,7 +163,7 @@ class RunningNode:
         states = [(series.state, series.reason) for series in self.series()]
         pytest.fail(f"{what} did not happen in {seconds} s; series: {states}; log:\n{self.log}")
 
-    def wait_for_rest(self, count: int = 1, seconds: float = 90) -> list[Series]:
+    def wait_for_rest(self, count: int = 1, seconds: float = 200) -> list[Series]:
         def rested() -> list[Series] | None:
             series = self.series()
             return series if len(series) >= count and all(State(row.state) in AT_REST for row in series) else None
