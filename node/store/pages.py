@@ -114,22 +114,26 @@ def audit_page(
     `event`: a value of `audit.Event`. `since`, `until`: exact while the clock was never wrong by more than a day.
     `text`: words of the message or the actor, all of them, each whole or its beginning. `before`: `Page.next`.
     """
+    first = 0
     last = int(before) - 1 if before is not None else session.scalar(sa.select(sa.func.max(AuditRecord.seq))) or 0
+    # Times follow each other as the records do but for a clock that was set: one surely outside bounds the search.
+    if since is not None:
+        surely = sa.select(AuditRecord.seq).where(AuditRecord.at < since - _CLOCK_ERROR).order_by(AuditRecord.at.desc())
+        first = session.scalar(surely.limit(1)) or 0
+    if until is not None:
+        surely = sa.select(AuditRecord.seq).where(AuditRecord.at > until + _CLOCK_ERROR).order_by(AuditRecord.at)
+        last = min(last, session.scalar(surely.limit(1)) or last)
     # Numbers first, then the rows of the page alone: a row is kilobytes, and to sort by it moves all of them.
-    query = sa.select(AuditRecord.seq).where(AuditRecord.seq <= last).order_by(AuditRecord.seq.desc()).limit(limit + 1)
+    query = sa.select(AuditRecord.seq).where(AuditRecord.seq.between(first, last)).limit(limit + 1)
+    query = query.order_by(AuditRecord.seq.desc())
     if series_instance_uid is not None:
         query = query.where(AuditRecord.series_instance_uid == series_instance_uid)
     if event is not None:
         query = query.where(AuditRecord.event == str(event))
-    # Times follow each other as the records do but for a clock that was set: one surely outside bounds the search.
     if since is not None:
-        surely = sa.select(AuditRecord.seq).where(AuditRecord.at < since - _CLOCK_ERROR).order_by(AuditRecord.at.desc())
-        first = sa.func.coalesce(surely.limit(1).scalar_subquery(), 0)
-        query = query.where(AuditRecord.at >= since, AuditRecord.seq > first)
+        query = query.where(AuditRecord.at >= since)
     if until is not None:
-        surely = sa.select(AuditRecord.seq).where(AuditRecord.at > until + _CLOCK_ERROR).order_by(AuditRecord.at)
-        end = sa.func.coalesce(surely.limit(1).scalar_subquery(), last + 1)
-        query = query.where(AuditRecord.at <= until, AuditRecord.seq < end)
+        query = query.where(AuditRecord.at <= until)
     if text:
         query = _with_words(session, query, text, last)
     numbers = session.scalars(query).all()
