@@ -49,6 +49,7 @@ def committed(
     if asked.reported_at is None:
         waited_s = (datetime.now(UTC) - (asked.asked_at or datetime.now(UTC))).total_seconds()
         if waited_s >= destination.commitment_timeout_s:
+            _forget(work, asked)
             _instead(work, destination, f"{name} has not reported on storage commitment for {waited_s:.0f} s")
             return None
         delay_s = min(max(waited_s / 2, _LEAST_DELAY_S), _LONGEST_DELAY_S, destination.commitment_timeout_s)
@@ -110,12 +111,17 @@ def _refused(
     """What it does not commit itself to; asked again next time, for the reasons may pass."""
     name, count = asked.destination, len(asked.instances)
     said = f"{name} does not commit itself to {len(failed)} of {count} instances: {told(failed)}"
-    with work.transaction() as held:
-        held.session.delete(held.session.get_one(Commitment, asked.transaction_uid))
+    _forget(work, asked)
     if not MENDED_BY_SENDING.issuperset(failed.values()):
         return OperatorError(said)
     short[name] = f"{name} {count - len(failed)} of {count} instances (missing {told(failed, most=1)})"
     return TransientError(said)
+
+
+def _forget(work: Work, asked: Commitment) -> None:
+    """The next time, after a person's retry too, it is asked anew."""
+    with work.transaction() as held:
+        held.session.delete(held.session.get_one(Commitment, asked.transaction_uid))
 
 
 def _instead(work: Work, destination: DimseDestination, why: str) -> None:

@@ -18,7 +18,7 @@ from node.journey import State
 from node.store.tables import Series
 
 STORESCU = Path("/usr/bin/storescu")
-ROUNDS, SLICES, QUIET_S = 2, 300, 3.0
+ROUNDS, SLICES, QUIET_S = 5, 300, 3.0
 
 
 @pytest.mark.timeout(1800)

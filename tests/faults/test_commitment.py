@@ -40,7 +40,7 @@ def test_it_reports_late_and_twice_and_the_node_died_meanwhile(start_node, pacs,
 
 @pytest.mark.parametrize("fallback", ["c-find", "wait"])
 def test_it_never_reports(start_node, pacs, crafted, fallback):
-    node = start(start_node, pacs, crafted, commitment_timeout_s=1, commitment_fallback=fallback)
+    node = start(start_node, pacs, crafted, commitment_timeout_s=3, commitment_fallback=fallback)
     (series,) = node.wait_for_rest()
     told = [row.message for row in node.events("commitment")]
     if fallback == "c-find":
@@ -50,6 +50,10 @@ def test_it_never_reports(start_node, pacs, crafted, fallback):
     else:
         assert series.state == State.WAITING
         assert "pacs has not reported on storage commitment" in series.reason
+        node.cli("series", "retry", series.series_instance_uid)
+        node.wait(lambda: len(pacs.commitments) == 2, "it is asked anew")
+        pacs.report(node.config.receive.port, pacs.commitments[1])
+        node.wait(lambda: node.series()[0].state in {State.DONE, State.WAITING}, "the series rests")
 
 
 def test_it_has_lost_one_and_refuses_another_for_good(start_node, pacs, crafted):
