@@ -365,7 +365,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("study_id", "series_instance_uid"),
     )
     with op.batch_alter_table("held_series", schema=None) as batch_op:
-        for column in ("derived_instance_id", "modality", "series_instance_uid", "source_id"):
+        for column in ("derived_instance_id", "series_instance_uid", "source_id"):
             batch_op.create_index(batch_op.f(f"ix_held_series_{column}"), [column], unique=False)
 
     _make_append_only()

@@ -236,7 +236,7 @@ class HeldSeries(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("held_study.id"))
     series_instance_uid: Mapped[str] = mapped_column(String(64), index=True)
-    modality: Mapped[str] = mapped_column(String(16), index=True)
+    modality: Mapped[str] = mapped_column(String(16))  # no index: nearly all are CT, and SQLite would go by it
     series_number: Mapped[int | None] = mapped_column(BigInteger)
     series_description: Mapped[str] = mapped_column(String(64))
     performed_date: Mapped[str] = mapped_column(String(8))  # Performed Procedure Step Start Date (0040,0244)
