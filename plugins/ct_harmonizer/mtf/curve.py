@@ -11,6 +11,9 @@ FREQUENCY_PER_MM: NDArray[np.float64] = np.linspace(0.0, 1.6, 81)
 """Frequencies every measured curve is given at, in cycles/mm."""
 
 
+_ENHANCED = 1.01  # a peak under it is no overshoot of a kernel
+
+
 @dataclass(frozen=True, slots=True)
 class Band:
     """A number with its 95 % interval."""
@@ -48,9 +51,9 @@ class MTFCurve:
 
     @property
     def overshoot(self) -> Band | None:
-        """The highest value with its 95 % interval, of a kernel that enhances edges: where even its lower bound is over 1."""
+        """The highest value with its 95 % interval, of a kernel that enhances edges: 1.01 at least, its lower bound over 1."""
         top = int(np.argmax(self.mtf))
-        if self.low[top] <= 1:
+        if self.mtf[top] < _ENHANCED or self.low[top] <= 1:
             return None
         return Band(float(self.mtf[top]), float(self.low[top]), float(self.high[top]))
 

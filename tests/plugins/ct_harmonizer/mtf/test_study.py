@@ -103,3 +103,5 @@ def test_a_kernel_is_what_it_says() -> None:
 def test_a_kernel_that_enhances_nothing_has_no_overshoot() -> None:
     flat = 0.5 ** (np.linspace(0, 3, 81) ** 2)
     assert MTFCurve(np.linspace(0, 1.6, 81), flat, 0.98 * flat, np.maximum(1.02 * flat, 1)).overshoot is None
+    hardly = flat + 0.006 * (flat > 0.9)
+    assert MTFCurve(np.linspace(0, 1.6, 81), hardly, hardly - 0.001, hardly + 0.001).overshoot is None
