@@ -75,6 +75,16 @@ def test_deleted_under_the_running_node(node, pacs):
     node.verify_audit()
 
 
+def restore(node, copy: Path) -> None:
+    """Put a copy in the place of the database of a stopped node, and start the node."""
+    node.database.close()
+    for file in node.config.data_dir.glob("harmonode.sqlite3*"):
+        file.unlink()
+    shutil.copy(copy, node.config.data_dir / "harmonode.sqlite3")
+    node.database = None
+    node.start()
+
+
 def test_restored_from_yesterday(node, pacs):
     """The spool wins: what came since is indexed and harmonized anew, to the same UIDs."""
     node.store(node.paths[:3])
@@ -89,10 +99,7 @@ def test_restored_from_yesterday(node, pacs):
     assert node.stop() == 0
     node.database.close()
     sent = dict(pacs.held)
-    for file in node.config.data_dir.glob("harmonode.sqlite3*"):
-        file.unlink()
-    shutil.copy(yesterday, node.config.data_dir / "harmonode.sqlite3")
-    node.start()
+    restore(node, yesterday)
     node.wait(lambda: node.series()[0].instance_count == SLICES, "the spool tells what came since")
     delivered(node, pacs)
     assert pacs.held == sent, "no instance under a new UID"
@@ -112,11 +119,7 @@ def test_restored_from_before_the_work_was_done(node, pacs):
     delivered(node, pacs)
     sent = dict(pacs.held)
     assert node.stop() == 0
-    node.database.close()
-    for file in node.config.data_dir.glob("harmonode.sqlite3*"):
-        file.unlink()
-    shutil.copy(node.folder / "copy.sqlite3", node.config.data_dir / "harmonode.sqlite3")
-    node.start()
+    restore(node, node.folder / "copy.sqlite3")
     delivered(node, pacs)
     assert pacs.held == sent
 
