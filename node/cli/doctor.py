@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib.metadata
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -119,10 +120,28 @@ def _port(config: Config) -> Iterator[Finding]:
         yield Finding("port", "ok", f"{host}:{port} is free for {config.receive.ae_title}")
 
 
+def _web(config: Config) -> Iterator[Finding]:
+    settings = config.web
+    if not settings.enabled:
+        yield Finding("web", "ok", "disabled: no page, no metrics, no DICOMweb")
+        return
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        socket.create_server((settings.host, settings.port), family=family).close()
+    except OSError as error:
+        what = f"{settings.host}:{settings.port} cannot be opened: {error.strerror or error}"
+        remedy = "right if the node is running, else change web.host or web.port"
+        yield Finding("web", "warning" if error.errno == errno.EADDRINUSE else "error", what, remedy)
+    else:
+        yield Finding("web", "ok", f"{settings.host}:{settings.port} is free for the page")
+
+
 def _tls(config: Config) -> Iterator[Finding]:
     from node import tls
 
-    places: list[tuple[str, ServerTLS | ClientTLS | None]] = [("receive.tls", config.receive.tls)]
+    places: list[tuple[str, ServerTLS | ClientTLS | None]] = [
+        ("receive.tls", config.receive.tls), ("web.tls", config.web.tls),
+    ]  # fmt: skip
     places += [(f"destination {one.name} tls", getattr(one, "tls", None)) for one in config.destinations]
     places += [(f"count source {one.ae_title} tls", one.tls) for one in config.complete.count_sources]
     places += [(f"audit server {one.name} tls", one.tls) for one in config.audit.servers if one.transport == "tls"]
@@ -274,5 +293,5 @@ def _installed(name: str) -> bool:
 
 
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-    _database, _disk, _port, _tls, _destinations, _count_sources, _audit_servers, _codecs, _plugins, _accelerator, _packages,
+    _database, _disk, _port, _web, _tls, _destinations, _count_sources, _audit_servers, _codecs, _plugins, _accelerator, _packages,
 )  # fmt: skip

@@ -17,7 +17,7 @@ from node.cli import app
 
 def examine(tmp_path: Path, **settings: Any) -> tuple[int, dict[str, dict[str, str]]]:
     file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump({"data_dir": str(tmp_path / "data"), **settings}))
+    file.write_text(yaml.safe_dump({"data_dir": str(tmp_path / "data"), "web": {"port": 0}, **settings}))
     result = CliRunner().invoke(app, ["--config", str(file), "doctor", "--json"])
     return result.exit_code, {finding["subject"]: finding for finding in json.loads(result.stdout)}
 
@@ -138,3 +138,11 @@ def test_audit_servers_are_greeted(tmp_path: Path, odd_server: OddServer, free_p
         assert finding["level"] == "warning"
         assert told in finding["what"]
         assert finding["remedy"]
+
+
+def test_the_port_of_the_page_is_looked_at(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        _, found = examine(tmp_path, web={"port": taken.getsockname()[1]})
+    assert found["web"]["level"] == "warning"
+    assert "web.port" in found["web"]["remedy"]
+    assert examine(tmp_path, web={"enabled": False})[1]["web"]["level"] == "ok"

@@ -105,7 +105,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterato
     (plugins / "plus-1.dist-info" / "entry_points.txt").write_text("[harmonode.plugins]\nplus = plus_plugin:Plus\n")
     ports = free_port(), free_port()
     settings = {
-        "web": {"port": ports[1]},
+        "web": {"port": ports[1], "echo_every_s": 0},
         "destinations": [
             {"kind": "folder", "name": "archive", "path": str(folder / "archive")},
             {"kind": "folder", "name": "blocked", "path": str(folder / "blocked")},
