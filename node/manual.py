@@ -1,7 +1,8 @@
 """config.yaml as a manual: what its comments say of each key.
 
 The file is read as lines, for a YAML parser drops the comments. A key's text is the comment that stands directly above
-it; the keys of a list's items are told by the example in that comment: `# key: value   # meaning`.
+it; the keys of a list's items, and of a map that is null by default, are told by the example in that comment:
+`# key: value   # meaning`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Entry:
     key: str  # dotted; [] after a list, (kind) where only one kind of its items has the key
     default: str | None
     meaning: str
+    by_example: bool = False  # whether it is told by an example in the comment of the list or map that has it
 
 
 def path() -> Path:
@@ -69,22 +71,20 @@ def _of_model(model: type[BaseModel], prefix: str, texts: dict[str, list[str]]) 
         key = prefix + name
         text = texts.get(key, [])
         models = list(_models(field.annotation))
-        if not _is_list(field.annotation) and models:
+        if models and field.default is not None and not _is_list(field.annotation):
             yield from _of_model(models[0], f"{key}.", texts)
             continue
         yield Entry(key, _default(field), _prose(text))
-        for model_of_item in models:
-            which = f" ({model_of_item.model_fields['kind'].default})" if len(models) > 1 else ""
-            yield from _of_item(model_of_item, f"{key}[].", which, _examples(text, model_of_item))
+        inside = f"{key}[]." if _is_list(field.annotation) else f"{key}."
+        for item in models:
+            which = f" ({item.model_fields['kind'].default})" if len(models) > 1 else ""
+            yield from _of_item(item, inside, which, _examples(text, item))
 
 
-def _of_item(model: type[BaseModel], prefix: str, which: str, told: dict[str, str]) -> Iterator[Entry]:
+def _of_item(model: type[BaseModel], inside: str, which: str, told: dict[str, str]) -> Iterator[Entry]:
     for name, field in model.model_fields.items():
-        inner = list(_models(field.annotation))
-        if inner:
-            yield from _of_item(inner[0], f"{prefix}{name}.", which, told)
-        else:
-            yield Entry(f"{prefix}{name}{which}", _default(field), told.get(name, ""))
+        if name != "kind":
+            yield Entry(f"{inside}{name}{which}", _default(field), told.get(name, ""), by_example=True)
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -109,7 +109,9 @@ def _default(field: FieldInfo) -> str | None:
         return "as shown" if value else "none"
     if isinstance(value, bool):
         return str(value).lower()
-    return "" if value is None else str(value).strip("*")  # a secret shows stars alone, and has no default
+    if isinstance(value, BaseModel):
+        return ""
+    return "null" if value is None else str(value).strip("*")  # a secret shows stars alone, and has no default
 
 
 def _prose(text: list[str]) -> str:
@@ -124,6 +126,9 @@ def _examples(text: list[str], model: type[BaseModel]) -> dict[str, str]:
     kind = model.model_fields["kind"].default if "kind" in model.model_fields else None
     block: dict[str, str] = {}
     for line in [*text, "  - end:"]:
+        if block and (more := re.fullmatch(r" +# (.*)", line)):
+            last = next(reversed(block))
+            block[last] = f"{block[last]} {more[1]}"
         if not (example := _EXAMPLE.fullmatch(line)) or not line.startswith(" "):
             continue
         if line.lstrip().startswith("- "):

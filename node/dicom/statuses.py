@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,3 +64,12 @@ def store_status(code: int) -> StoreStatus:
         if first <= code <= last:
             return StoreStatus(code, meaning, outcome)
     return StoreStatus(code, "failure", _PERMANENT)
+
+
+def known_statuses() -> Iterator[tuple[str, str, str]]:
+    """Each code or range that has a meaning of its own, as the standard writes it; its meaning; its outcome."""
+    for code, (meaning, outcome) in _EXACT.items():
+        yield f"{code:04X}H", meaning, outcome
+    for first, last, meaning, outcome in _RANGES:
+        yield f"{first:04X}H to {last:04X}H", meaning, outcome
+    yield "any other", "failure", ErrorKind.PERMANENT
