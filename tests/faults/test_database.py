@@ -66,7 +66,7 @@ def test_deleted_under_the_running_node(node, pacs):
     node.database.close()
     for file in node.config.data_dir.glob("harmonode.sqlite3*"):
         file.unlink()
-    assert node.process.wait(60) == 1
+    assert node.process.wait(200) == 1
     assert "was deleted under the running node, which ends now" in node.log
     assert not (node.config.data_dir / "harmonode.sqlite3").exists(), "nobody makes an empty one in its place"
     node.database = None
