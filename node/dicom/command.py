@@ -13,7 +13,9 @@ _ELEMENT = struct.Struct("<HHL")
 _NUMBER = struct.Struct("<H")
 MAX_BYTES = 1 << 16  # a few hundred are usual
 
-NO_DATA_SET = 0x0101
+SUCCESS = 0x0000  # Status (0000,0900)
+NO_DATA_SET = 0x0101  # Command Data Set Type (0000,0800)
+WITH_DATA_SET = 0x0001
 RESPONSE = 0x8000
 
 
@@ -25,6 +27,8 @@ class Element(IntEnum):
     COMMAND_FIELD = 0x0100
     MESSAGE_ID = 0x0110
     MESSAGE_ID_BEING_RESPONDED_TO = 0x0120
+    MOVE_DESTINATION = 0x0600
+    PRIORITY = 0x0700
     COMMAND_DATA_SET_TYPE = 0x0800
     STATUS = 0x0900
     ERROR_COMMENT = 0x0902
@@ -38,10 +42,16 @@ class Field(IntEnum):
     """Command Field (0000,0100) of a request; a response has `RESPONSE` in it."""
 
     C_STORE = 0x0001
+    C_GET = 0x0010
+    C_FIND = 0x0020
+    C_MOVE = 0x0021
     C_ECHO = 0x0030
     N_EVENT_REPORT = 0x0100
     N_ACTION = 0x0130
     C_CANCEL = 0x0FFF
+
+    def __str__(self) -> str:
+        return self.name.replace("_", "-")
 
 
 _UIDS = frozenset(
@@ -88,6 +98,21 @@ class Command:
 
     def text(self, element: int) -> str:
         return self.values.get(element, b"").decode("ascii", "backslashreplace").strip("\0 ")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A DIMSE message as it came."""
+
+    context_id: int
+    command: Command
+    data_set: bytes  # empty where there is none, or where it went elsewhere
+
+    def number(self, element: Element) -> int | None:
+        return self.command.number(element)
+
+    def text(self, element: Element) -> str:
+        return self.command.text(element)
 
 
 def decode(data: bytes | bytearray | memoryview) -> Command:

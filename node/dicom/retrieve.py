@@ -14,9 +14,9 @@ from pydicom import Dataset, uid
 from pynetdicom.dsutils import encode
 from pynetdicom.presentation import PresentationContext, build_context
 
-from node.dicom import commands
+from node.dicom import command as commands
 from node.dicom.associations import CT_STORAGE, TRANSFER_SYNTAXES
-from node.dicom.commands import Command, Element, Message
+from node.dicom.command import Element, Field, Message
 from node.dicom.scu import FIND_CONTEXTS, Requestor
 from node.dicom.upper_layer import DataSet, Ended, Silent
 from node.errors import OperatorError, TransientError
@@ -75,21 +75,21 @@ class Retriever(Requestor):
             TransientError, OperatorError: the peer refuses, or cannot do it now.
             Whatever `receive` and its sinks raise; the association is aborted.
         """
-        self._ask(Command.C_GET, STUDY_ROOT_GET, identifier, {})
+        self._ask(Field.C_GET, STUDY_ROOT_GET, identifier, {})
         coming: list[Sink] = []
 
         def opened(message: Message) -> Callable[[bytes], object] | None:
-            if message.number(Element.COMMAND_FIELD) != Command.C_STORE:
+            if message.number(Element.COMMAND_FIELD) != Field.C_STORE:
                 return None
             coming.append(receive(self._coming(message)))
             return coming[-1].write
 
         try:
             while True:
-                message = self._next(Command.C_GET, opened)
-                if message.number(Element.COMMAND_FIELD) == Command.C_STORE:
+                message = self._next(Field.C_GET, opened)
+                if message.number(Element.COMMAND_FIELD) == Field.C_STORE:
                     self._answer(message, coming.pop().finish() if coming else 0xC000)
-                elif not self._is_pending(Command.C_GET, message):
+                elif not self._is_pending(Field.C_GET, message):
                     return
         except BaseException:
             self._association.abort()
@@ -100,18 +100,18 @@ class Retriever(Requestor):
 
     def move(self, identifier: Dataset, destination: str) -> Iterator[None]:
         """C-MOVE, PS3.4 section C.4.2, to the AE title `destination`; goes on with each pending response. Raises as `get`."""
-        self._ask(Command.C_MOVE, STUDY_ROOT_MOVE, identifier, {Element.MOVE_DESTINATION: destination})
-        while self._is_pending(Command.C_MOVE, self._next(Command.C_MOVE)):
+        self._ask(Field.C_MOVE, STUDY_ROOT_MOVE, identifier, {Element.MOVE_DESTINATION: destination})
+        while self._is_pending(Field.C_MOVE, self._next(Field.C_MOVE)):
             yield
 
-    def _ask(self, command: Command, model: str, identifier: Dataset, more: dict[int, int | str]) -> None:
+    def _ask(self, command: Field, model: str, identifier: Dataset, more: dict[int, int | str]) -> None:
         context_id = self._context(model, *_LITTLE_ENDIAN)
         implicit = self._association.transfer_syntaxes[context_id].is_implicit_VR
         fields: dict[int, int | str] = {Element.AFFECTED_SOP_CLASS_UID: model, Element.PRIORITY: _MEDIUM, **more}
         self._request(command, context_id, fields, DataSet.of(encode(identifier, implicit, True) or b""))
 
     def _next(
-        self, command: Command, opened: Callable[[Message], Callable[[bytes], object] | None] | None = None
+        self, command: Field, opened: Callable[[Message], Callable[[bytes], object] | None] | None = None
     ) -> Message:
         try:
             return self._association.receive(sink=opened)
@@ -129,19 +129,19 @@ class Retriever(Requestor):
         """C-STORE-RSP, PS3.7 section 9.3.1.2."""
         response: dict[int, int | str] = {
             Element.AFFECTED_SOP_CLASS_UID: request.text(Element.AFFECTED_SOP_CLASS_UID),
-            Element.COMMAND_FIELD: Command.C_STORE | commands.RESPONSE,
-            Element.MESSAGE_ID_RESPONDED_TO: request.number(Element.MESSAGE_ID) or 0,
-            Element.DATA_SET_TYPE: commands.NO_DATA_SET,
+            Element.COMMAND_FIELD: Field.C_STORE | commands.RESPONSE,
+            Element.MESSAGE_ID_BEING_RESPONDED_TO: request.number(Element.MESSAGE_ID) or 0,
+            Element.COMMAND_DATA_SET_TYPE: commands.NO_DATA_SET,
             Element.STATUS: status,
             Element.AFFECTED_SOP_INSTANCE_UID: request.text(Element.AFFECTED_SOP_INSTANCE_UID),
         }
         try:
             self._association.send(request.context_id, commands.encode(response))
         except (Ended, Silent) as error:
-            raise self._no_response(Command.C_GET, error) from error
+            raise self._no_response(Field.C_GET, error) from error
 
-    def _is_pending(self, command: Command, message: Message) -> bool:
-        found = message.number(Element.COMMAND_FIELD), message.number(Element.MESSAGE_ID_RESPONDED_TO)
+    def _is_pending(self, command: Field, message: Message) -> bool:
+        found = message.number(Element.COMMAND_FIELD), message.number(Element.MESSAGE_ID_BEING_RESPONDED_TO)
         status = message.number(Element.STATUS)
         if found != (command | commands.RESPONSE, self._message_id) or status is None:
             self._association.abort()
@@ -152,7 +152,7 @@ class Retriever(Requestor):
             raise self._refused(command, status, message.text(Element.ERROR_COMMENT))
         return False
 
-    def _refused(self, command: Command, status: int, comment: str) -> TransientError | OperatorError:
+    def _refused(self, command: Field, status: int, comment: str) -> TransientError | OperatorError:
         said = f": {comment}" if comment else ""
         text = f"{self.peer} answers {command} with status 0x{status:04X}{said}"
         if status == _MOVE_DESTINATION_UNKNOWN:

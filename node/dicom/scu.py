@@ -14,9 +14,10 @@ from pydicom import Dataset, dcmread, uid
 from pynetdicom.dsutils import decode, encode
 from pynetdicom.presentation import PresentationContext, build_context
 
-from node.dicom import commands, part10
+from node.dicom import command as commands
+from node.dicom import part10
 from node.dicom.associations import VERIFICATION
-from node.dicom.commands import Command, Element, Message
+from node.dicom.command import Element, Field, Message
 from node.dicom.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE, REQUEST, Report, decode_report
 from node.dicom.commitment import Request as CommitmentRequest
 from node.dicom.outgoing import Outgoing
@@ -128,7 +129,7 @@ class Requestor:
             OperatorError: the peer answers with a failure.
         """
         fields: dict[int, int | str] = {Element.AFFECTED_SOP_CLASS_UID: VERIFICATION}
-        response = self._exchange(Command.C_ECHO, self._context(VERIFICATION, *_LITTLE_ENDIAN), fields)
+        response = self._exchange(Field.C_ECHO, self._context(VERIFICATION, *_LITTLE_ENDIAN), fields)
         if (status := _status(response)) != commands.SUCCESS:
             raise OperatorError(f"{self.peer} answers C-ECHO with status 0x{status:04X}")
 
@@ -149,7 +150,7 @@ class Requestor:
             Element.PRIORITY: _MEDIUM,
         }
         with _data_set(instance, self._association.transfer_syntaxes[context_id]) as data_set:
-            response = self._exchange(Command.C_STORE, context_id, fields, data_set)
+            response = self._exchange(Field.C_STORE, context_id, fields, data_set)
         return store_status(_status(response)), response.text(Element.ERROR_COMMENT)
 
     def find(self, query: Dataset) -> list[Dataset]:
@@ -164,10 +165,10 @@ class Requestor:
         fields: dict[int, int | str] = {Element.AFFECTED_SOP_CLASS_UID: STUDY_ROOT_FIND, Element.PRIORITY: _MEDIUM}
         encoded = encode(query, implicit, True) or b""
         matches = []
-        response = self._exchange(Command.C_FIND, context_id, fields, DataSet.of(encoded))
+        response = self._exchange(Field.C_FIND, context_id, fields, DataSet.of(encoded))
         while (status := _status(response)) in _PENDING:
             matches.append(decode(BytesIO(response.data_set), implicit, True))
-            response = self._response(Command.C_FIND)
+            response = self._response(Field.C_FIND)
         if status != commands.SUCCESS:
             comment = response.text(Element.ERROR_COMMENT)
             kind = TransientError if status >> 12 == 0xC or status >> 8 == 0xA7 else OperatorError
@@ -188,7 +189,7 @@ class Requestor:
             Element.ACTION_TYPE_ID: REQUEST,
         }
         encoded = request.encode(implicit=self._association.transfer_syntaxes[context_id].is_implicit_VR)
-        response = self._exchange(Command.N_ACTION, context_id, fields, DataSet.of(encoded))
+        response = self._exchange(Field.N_ACTION, context_id, fields, DataSet.of(encoded))
         if (status := _status(response)) != commands.SUCCESS:
             comment = response.text(Element.ERROR_COMMENT)
             kind = TransientError if status in _BUSY else OperatorError
@@ -210,7 +211,7 @@ class Requestor:
             Element.EVENT_TYPE_ID: report.event_type,
         }
         encoded = report.encode(implicit=self._association.transfer_syntaxes[context_id].is_implicit_VR)
-        response = self._exchange(Command.N_EVENT_REPORT, context_id, fields, DataSet.of(encoded))
+        response = self._exchange(Field.N_EVENT_REPORT, context_id, fields, DataSet.of(encoded))
         if (status := _status(response)) != commands.SUCCESS:
             raise OperatorError(f"{self.peer} answers N-EVENT-REPORT with status 0x{status:04X}")
 
@@ -222,7 +223,7 @@ class Requestor:
             message = self._association.receive()
         except (Ended, Silent):
             return None
-        expected = message.number(Element.COMMAND_FIELD) == Command.N_EVENT_REPORT
+        expected = message.number(Element.COMMAND_FIELD) == Field.N_EVENT_REPORT
         if not expected or message.context_id not in self._association.transfer_syntaxes:
             self._association.abort()
             return None
@@ -235,9 +236,9 @@ class Requestor:
         answer: dict[int, int | str] = {
             Element.AFFECTED_SOP_CLASS_UID: PUSH_MODEL,
             Element.AFFECTED_SOP_INSTANCE_UID: PUSH_MODEL_INSTANCE,
-            Element.COMMAND_FIELD: Command.N_EVENT_REPORT | commands.RESPONSE,
-            Element.MESSAGE_ID_RESPONDED_TO: message.number(Element.MESSAGE_ID) or 0,
-            Element.DATA_SET_TYPE: commands.NO_DATA_SET,
+            Element.COMMAND_FIELD: Field.N_EVENT_REPORT | commands.RESPONSE,
+            Element.MESSAGE_ID_BEING_RESPONDED_TO: message.number(Element.MESSAGE_ID) or 0,
+            Element.COMMAND_DATA_SET_TYPE: commands.NO_DATA_SET,
             Element.STATUS: status,
             Element.EVENT_TYPE_ID: message.number(Element.EVENT_TYPE_ID) or 0,
         }
@@ -261,36 +262,36 @@ class Requestor:
         raise OperatorError(f"{self.peer} accepts no {name} in {syntaxes}: let it accept this presentation context")
 
     def _exchange(
-        self, command: Command, context_id: int, fields: dict[int, int | str], data_set: DataSet | None = None
+        self, command: Field, context_id: int, fields: dict[int, int | str], data_set: DataSet | None = None
     ) -> Message:
         """Send a request; its first response."""
         self._request(command, context_id, fields, data_set)
         return self._response(command)
 
     def _request(
-        self, command: Command, context_id: int, fields: dict[int, int | str], data_set: DataSet | None = None
+        self, command: Field, context_id: int, fields: dict[int, int | str], data_set: DataSet | None = None
     ) -> None:
         self._message_id = self._message_id % 0xFFFF + 1
         fields[Element.COMMAND_FIELD], fields[Element.MESSAGE_ID] = command, self._message_id
-        fields[Element.DATA_SET_TYPE] = commands.NO_DATA_SET if data_set is None else commands.WITH_DATA_SET
+        fields[Element.COMMAND_DATA_SET_TYPE] = commands.NO_DATA_SET if data_set is None else commands.WITH_DATA_SET
         try:
             self._association.send(context_id, commands.encode(fields), data_set)
         except (Ended, Silent) as error:
             raise self._no_response(command, error) from error
 
-    def _response(self, command: Command) -> Message:
+    def _response(self, command: Field) -> Message:
         """The next response, which must belong to our request."""
         try:
             message = self._association.receive()
         except (Ended, Silent) as error:
             raise self._no_response(command, error) from error
-        found = message.number(Element.COMMAND_FIELD), message.number(Element.MESSAGE_ID_RESPONDED_TO)
+        found = message.number(Element.COMMAND_FIELD), message.number(Element.MESSAGE_ID_BEING_RESPONDED_TO)
         if found != (command | commands.RESPONSE, self._message_id) or message.number(Element.STATUS) is None:
             self._association.abort()
             raise NoResponse(f"{self.peer} answered a {command} with another message")
         return message
 
-    def _no_response(self, command: Command, error: Ended | Silent) -> NoResponse:
+    def _no_response(self, command: Field, error: Ended | Silent) -> NoResponse:
         if isinstance(error, Silent):
             return NoResponse(f"{self.peer} {error} a {command} for {self.peer.timeout_s:g} s")
         return NoResponse(

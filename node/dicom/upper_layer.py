@@ -36,8 +36,8 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext
 
-from node.dicom import commands
-from node.dicom.commands import Element, Message
+from node.dicom import command as commands
+from node.dicom.command import Command, Element, Message
 from node.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from node.errors import InvalidObject
 
@@ -206,7 +206,7 @@ class Association:
         """
         command, data, context_id = bytearray(), bytearray(), 0
         write: Callable[[bytes], object] = data.extend
-        fields: dict[int, bytes] | None = None
+        fields: Command | None = None
         while True:
             kind, body = self._pdu(MAX_PDU_BYTES, self._timeout_s if timeout_s is None else timeout_s)
             if kind != _P_DATA:
@@ -224,7 +224,7 @@ class Association:
                     continue
                 if fields is None:
                     fields = self._command(bytes(command))
-                    if fields[Element.DATA_SET_TYPE] != commands.NO_DATA_SET.to_bytes(2, "little"):
+                    if fields.has_data_set:
                         write = (sink and sink(Message(context_id, fields, b""))) or write
                         continue
                 return Message(context_id, fields, bytes(data))
@@ -337,12 +337,12 @@ class Association:
             yield body[at + 4], body[at + 5], body[at + 6 : at + 4 + length]
             at += 4 + length
 
-    def _command(self, data: bytes) -> dict[int, bytes]:
+    def _command(self, data: bytes) -> Command:
         try:
             fields = commands.decode(data)
         except InvalidObject as error:
             raise self._breach(f"sent a command that cannot be read: {error.reason}") from error
-        if Element.COMMAND_FIELD not in fields or Element.DATA_SET_TYPE not in fields:
+        if fields.field is None or fields.number(Element.COMMAND_DATA_SET_TYPE) is None:
             raise self._breach("sent a command without its Command Field or Data Set Type")
         return fields
 

@@ -16,8 +16,8 @@ from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import MaximumLengthNotification
 from pynetdicom.presentation import build_context
 
-from node.dicom import commands
-from node.dicom.commands import Command, Element
+from node.dicom import command as commands
+from node.dicom.command import Element, Field
 from node.dicom.upper_layer import Association, DataSet, Ended, Rejected, Request, Silent, open_association
 from node.errors import InvalidObject
 
@@ -71,7 +71,7 @@ class Script:
                 else:
                     data += value
                 if control == 3:
-                    wants_data = commands.decode(command)[Element.DATA_SET_TYPE] != b"\1\1"
+                    wants_data = commands.decode(command).has_data_set
                 if control & 2 and (control == 2 or not wants_data):
                     return command, data, lengths
 
@@ -132,8 +132,8 @@ def data_value(context_id: int, control: int, value: bytes) -> bytes:
 
 
 def response(**more: int) -> bytes:
-    fields = {Element.COMMAND_FIELD: 0x8030, Element.MESSAGE_ID_RESPONDED_TO: 1, Element.STATUS: 0}
-    return commands.encode({**fields, Element.DATA_SET_TYPE: commands.NO_DATA_SET, **more})
+    fields = {Element.COMMAND_FIELD: 0x8030, Element.MESSAGE_ID_BEING_RESPONDED_TO: 1, Element.STATUS: 0}
+    return commands.encode({**fields, Element.COMMAND_DATA_SET_TYPE: commands.NO_DATA_SET, **more})
 
 
 @given(
@@ -184,7 +184,7 @@ def test_a_data_set_arrives_in_pdus_no_larger_than_the_peer_takes(play, max_pdu,
         peer.say(RELEASE_RP) if peer.pdu()[0] == 5 else None
 
     association = opened(play(script))
-    command = commands.encode({Element.COMMAND_FIELD: 1, Element.DATA_SET_TYPE: commands.WITH_DATA_SET})
+    command = commands.encode({Element.COMMAND_FIELD: 1, Element.COMMAND_DATA_SET_TYPE: commands.WITH_DATA_SET})
     association.send(1, command, DataSet.of(data))
     assert association.receive().number(Element.STATUS) == 0
     association.release()
@@ -204,7 +204,7 @@ def test_a_response_in_many_pieces_is_put_together(play):
         peer.say(RELEASE_RP)
 
     association = opened(play(script))
-    assert association.receive().number(Element.COMMAND_FIELD) == Command.C_ECHO | commands.RESPONSE
+    assert association.receive().number(Element.COMMAND_FIELD) == Field.C_ECHO | commands.RESPONSE
     association.release()
 
 
@@ -315,7 +315,7 @@ def test_a_peer_that_takes_nothing_is_given_up(play):
         ended.wait(PATIENCE_S)
 
     association = opened(play(script), 0.5)
-    command = commands.encode({Element.COMMAND_FIELD: 1, Element.DATA_SET_TYPE: commands.WITH_DATA_SET})
+    command = commands.encode({Element.COMMAND_FIELD: 1, Element.COMMAND_DATA_SET_TYPE: commands.WITH_DATA_SET})
     with pytest.raises(Silent):
         association.send(1, command, DataSet.of(bytes(64 << 20)))
     ended.set()
