@@ -37,5 +37,11 @@ def test_every_part_is_in_some_document():
     assert set(re.findall(r"<!-- made: (.+?) -->", texts)) == {*documents.PARTS, "modules"}
 
 
+def test_every_hook_of_a_plugin_says_what_it_is_for():
+    rows = documents.PARTS["hooks"]().splitlines()[2:]
+    assert len(rows) == 8
+    assert all(len(row.split("|")[2].split()) > 3 for row in rows), rows
+
+
 def test_the_manual_tells_of_every_key():
     assert [entry.key for entry in manual.entries() if not entry.meaning and not entry.by_example] == []

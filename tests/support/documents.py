@@ -6,6 +6,7 @@ A part stands in its document between `<!-- made: NAME -->` and `<!-- end -->`.
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from node.dicom.associations import TRANSFER_SYNTAXES
 from node.dicom.command import Field
 from node.dicom.statuses import known_statuses
 from node.dicom.uids import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from node.plugin import Plugin
 from node.receive.intake import Intake, Status
 from node.receive.services import VERIFICATION_SERVICE, Service, storage
 from node.service import _commitment
@@ -147,6 +149,27 @@ def _modules(package: Path) -> str:
     return _table("module", "holds") + "".join(rows)
 
 
+def _hooks() -> str:
+    """What a plugin must have: the members of the protocol, with what each is for."""
+    members = [*inspect.get_annotations(Plugin), *(name for name in vars(Plugin) if not name.startswith("_"))]
+    rows = []
+    for name in dict.fromkeys(members):
+        member = getattr(Plugin, name, None)
+        if callable(member):
+            given = ", ".join(list(inspect.signature(member).parameters)[1:])
+            rows.append(f"| `{name}({given})` | {_first_sentence(inspect.getdoc(member) or '')} |\n")
+        else:
+            rows.append(f"| `{name}` | {_ATTRIBUTES[name]} |\n")
+    return _table("hook", "is") + "".join(rows)
+
+
+_ATTRIBUTES = {
+    "name": "its name, as rules and the entry point call it",
+    "version": "part of every derived UID: another version makes other objects",
+    "Parameters": "a pydantic model of its parameters, which a rule may set",
+}
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "keys": as_markdown,
     "commands": _commands,
@@ -155,6 +178,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "store responses": _store_responses,
     "store statuses": _store_statuses,
     "implementation": _implementation,
+    "hooks": _hooks,
 }
 
 
