@@ -28,7 +28,7 @@ peers:
 	@sh tests/peers.sh
 
 test: setup peers lint
-	$(BIN)/pytest --numprocesses=auto --maxprocesses=4 --dist=worksteal
+	$(BIN)/pytest --numprocesses=4 --dist=worksteal
 
 bench: setup peers
 	$(BIN)/pytest tests/bench --override-ini='norecursedirs=.*' -s

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import socket
 import ssl
+import struct
+import termios
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -59,12 +64,38 @@ def deliver(server: AuditServer, messages: Sequence[bytes]) -> None:
                 secured.unwrap()
             return
         try:
-            secured.unwrap()
+            _wait_until_arrived(secured, server.timeout_s)
+            _read_to_the_end(secured.unwrap())
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionError) as error:
             raise TransientError(
                 "it ended the connection without the answer that RFC 5425 section 4.4 asks for: what it has is not known "
                 "(confirm: none does not ask)"
             ) from error
+
+
+def _wait_until_arrived(connection: socket.socket, timeout_s: float) -> None:
+    """Wait until the server's machine has all that was written.
+
+    A server that turns us away after the handshake, as one does that misses our certificate in TLS 1.3, ends the session
+    in order, as if it answered. But it closes on what it has not read, or has closed when that comes: then TCP resets the
+    connection, here or in `_read_to_the_end`.
+
+    Raises:
+        ConnectionError: it has not taken it.
+    """
+    deadline = time.monotonic() + timeout_s
+    while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0] > 0:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the server took nothing for {timeout_s:g} s")
+        time.sleep(0.001)
+    if error := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise ConnectionResetError(error, os.strerror(error))
+
+
+def _read_to_the_end(connection: socket.socket) -> None:
+    """Raises ConnectionError where the connection is reset instead of closed."""
+    while connection.recv(4096):
+        pass
 
 
 def greet(server: AuditServer) -> None:

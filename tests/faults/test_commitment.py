@@ -21,7 +21,10 @@ def start(start_node, pacs, crafted, **settings):
 
 def test_it_reports_late_and_twice_and_the_node_died_meanwhile(start_node, pacs, crafted):
     node = start(start_node, pacs, crafted)
-    node.wait(lambda: "has not reported yet" in (node.series()[0].reason or ""), "the worker lets go of the series")
+    node.wait(
+        lambda: any("has not reported yet" in (row.reason or "") for row in node.series()),
+        "the worker lets go of the series",
+    )
     assert node.series()[0].state == State.CONFIRMING
     node.kill()
     node.start()

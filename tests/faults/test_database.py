@@ -206,8 +206,9 @@ def test_disk_full_and_emptied(start_node, settings, pacs, crafted, tmpfs, data:
     free_mb = shutil.disk_usage(disk).free >> 20
     assert 10 <= free_mb <= 21, "before it is full"
     assert stored > 5
-    kept = node.one(sa.select(sa.func.count()).select_from(Instance).where(Instance.sop_instance_uid.like("1.2.3.9%")))
-    assert kept == stored, "what was answered with success is there, and nothing else"
+    ours = sa.select(sa.func.count()).select_from(Instance).where(Instance.sop_instance_uid.like("1.2.3.9%"))
+    node.wait(lambda: node.one(ours) >= stored, "what was answered with success is there")
+    assert node.one(ours) == stored, "and nothing else"
     levels = [row.detail["level"] for row in node.events("disk")]
     assert levels[-1:] != ["ok"]
     node.verify_audit()

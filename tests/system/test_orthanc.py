@@ -169,7 +169,7 @@ def test_a_pacs_that_knows_us_not_waits_for_a_person(start_orthanc, start_node, 
 
 def test_progress_is_seen_while_it_runs_and_a_person_can_cancel(orthanc, start_node, data: Path):
     node = start_node(destinations=[to_orthanc(orthanc)])
-    node.only_rule(plugin="slow", parameters={"seconds_a_slice": 0.2})
+    node.only_rule(plugin="slow", parameters={"seconds_a_slice": 0.6})
     node.store(data / "chest" / "lung-dx-a0002-b40f")
     node.wait(lambda: [row for row in node.series() if row.state == State.HARMONIZING], "harmonizing")
 
