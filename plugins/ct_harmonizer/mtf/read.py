@@ -16,7 +16,7 @@ RESAMPLES = 200
 
 # Relative deviations of f50 and f10 that the model itself leaves, beside the scatter between arcs. The first two are set by
 # the study of virtual bodies so that the intervals hold the truth as often as they say; the others are judgement beyond it.
-MODEL_ERROR = 0.0012  # always, at f50; above it more, as frequency squared
+MODEL_ERROR = 0.0012  # always, at f50; above it more, as frequency to the power 1.5
 JITTER_ERROR = 0.8  # more of it, times what the position error, divided out, costs at that frequency
 THICK_ERROR_PER_MM = 0.01  # more of it for each mm of slice over 3 mm, where the skin bends within a slice
 CLOTH_ERROR = 0.10  # more of it where a cloth lies on the skin
@@ -86,7 +86,7 @@ def _model_error(frequency_per_mm: NDArray[np.float64], fit: EdgeFit, conditions
         CLOTH_ERROR if fit.cloth_mm else 0.0,
         SHARP_ERROR * max(f50 - 0.85, 0.0),
     )
-    shape = MODEL_ERROR * (frequency_per_mm / f50) ** 2
+    shape = MODEL_ERROR * (frequency_per_mm / f50) ** 1.5
     jitter = JITTER_ERROR * 2 * (np.pi * conditions.jitter_mm * frequency_per_mm) ** 2
     return np.sqrt(shape**2 + jitter**2 + float(np.sum(np.square(judged))))
 
