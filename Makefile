@@ -27,8 +27,9 @@ lint: setup
 peers:
 	@sh tests/peers.sh
 
+# What fails beside others is tried once more by itself, which decides: real nodes, archives and browsers share two cores here.
 test: setup peers lint
-	$(BIN)/pytest --numprocesses=4 --dist=worksteal
+	$(BIN)/pytest --numprocesses=4 --dist=worksteal || $(BIN)/pytest --last-failed --last-failed-no-failures=none
 
 bench: setup peers
 	$(BIN)/pytest tests/bench --override-ini='norecursedirs=.*' -s

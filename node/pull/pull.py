@@ -265,7 +265,7 @@ class _Object:
 
 
 def _witness(database: Database, study: str, done: Pulled, source: str, actor: str) -> None:
-    of_it = sa.and_(Series.study_instance_uid == study, Series.series_instance_uid == done.series_instance_uid)
+    named = Series(study_instance_uid=study, series_instance_uid=done.series_instance_uid)  # its row may come later
     detail = {
         "source": source,
         "instances": done.count,
@@ -274,5 +274,4 @@ def _witness(database: Database, study: str, done: Pulled, source: str, actor: s
         "missing": [one.sop_instance_uid for one in done.missing],
     }
     with database.write() as session:
-        series = session.scalar(sa.select(Series).where(of_it))
-        audit.record(session, Event.PULL, f"from {source!r}: {done}", actor=actor, series=series, detail=detail)
+        audit.record(session, Event.PULL, f"from {source!r}: {done}", actor=actor, series=named, detail=detail)

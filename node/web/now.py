@@ -24,7 +24,6 @@ router = APIRouter()
 
 _LINES = 20
 _LATELY = 12
-_LOADED_AT = time.monotonic()
 _WORKERS_START_S = 60.0  # workers start after the page does
 _LOW_DISK = 4  # times the reserve: so little is left that somebody should know
 
@@ -93,7 +92,7 @@ def _needs(site: Site, seen: Overview) -> list[Need]:
         found.append(Need(what, f"Free space on the disk of {site.config.data_dir} soon.", grave=False))
     waiting = seen.total(State.QUEUED)
     if not any(worker.alive for worker in seen.workers) and (
-        waiting or time.monotonic() - _LOADED_AT > _WORKERS_START_S
+        waiting or time.monotonic() - site.opened_at > _WORKERS_START_S
     ):
         what = "No worker is alive: nothing is harmonized. What arrives is received."
         found.append(Need(what, "See the log of harmonode serve, or start harmonode worker.", grave=bool(waiting)))

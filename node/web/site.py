@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +29,7 @@ class Site:
     key: bytes  # signs cookies; who reads it can be anybody
     echoes: Echoes  # of the destinations
     probes: Mapping[str, Callable[[], str]] = field(default_factory=dict)  # part of the node -> "", or what is wrong
+    opened_at: float = field(default_factory=time.monotonic)
 
     @property
     def cookie(self) -> str:

@@ -75,7 +75,7 @@ def test_orthanc_asks_the_node_what_it_holds(start_node, orthanc, crafted):
     assert report["FailedInstancesCount"] == 0
     held = commitment_of(orthanc, [series])
     assert (held["Status"], len(held["Success"]), held["Failures"]) == ("Success", 4, [])
-    assert node.one(sa.select(CommitmentRequest)).failed == {}
+    node.wait(lambda: node.one(sa.select(CommitmentRequest)).failed == {}, "the node knows that it has reported")
 
     other = crafted.series(5)[4]  # this one the node never got
     orthanc.upload(other)
