@@ -40,6 +40,10 @@ _CLOTH_GAIN = 30.0  # fall of the misfit (a chi-square) that makes a cloth certa
 _CLOTH_LEAST_MM = 0.06  # under it, what looks like a cloth is misfit
 _FREE, _SMOOTH = 0.05, 0.05  # deviation of the spline's values, and of their second differences between knots
 _AIR_FLOOR_HU, _TISSUE_FLOOR_HU = 2.0, 8.0  # what the model leaves out, as a deviation beside noise
+_POSITION_FLOOR_MM = (
+    0.006  # and of position: the steep part must not decide alone where clipping hides the air before it
+)
+_TISSUE_OPEN = 0.15  # share of the latter that an edge over one body has, set by the study
 _DEEPEST_MM = 3.5  # behind it, other tissue begins
 _CLIP_ROUNDS_FIRST, _CLIP_ROUNDS, _CLIP_SETTLED_HU = 2, 6, 0.5
 
@@ -107,7 +111,7 @@ class EdgeModel:
 
         A cloth is tried, and taken where the edge is much better explained with it.
         """
-        weight = _weights(error_hu)
+        weight = _weights(esf_hu, error_hu)
         first = np.array([_crossing(esf_hu, weight > 0), _SKIN_MM, _FAT_STEP, _SKIN_VARIES_MM, 0.4, 2.5, 0.1])
         sharper = first + np.array([0, 0, 0, 0, 0.3, 0, 0.4])  # the way from soft to sharp may be barred
         starts = [self._fit(esf_hu, weight, start, clip, rounds=_CLIP_ROUNDS_FIRST) for start in (first, sharper)]
@@ -123,7 +127,7 @@ class EdgeModel:
         self, esf_hu: NDArray[np.float64], error_hu: NDArray[np.float64], near: EdgeFit, clip: Clip | None = None
     ) -> EdgeFit:
         """Fit an edge like one that was fitted before, with a cloth where that one has a cloth."""
-        return self._fit(esf_hu, _weights(error_hu), near.parameters, clip, near=near.whole_hu)
+        return self._fit(esf_hu, _weights(esf_hu, error_hu), near.parameters, clip, near=near.whole_hu)
 
     def vary(
         self,
@@ -136,8 +140,9 @@ class EdgeModel:
         """MTF (n, frequency) of edges (n, depth) near the fitted one, to first order in their difference from it.
 
         With each the skin's prior is drawn anew: what the edge cannot tell of skin and fat, a soft kernel's above all, is left open.
+        So is what the model leaves out behind the skin: where clipping hides the air side, the curve hangs on it.
         """
-        weight = _weights(error_hu)
+        weight = _weights(best.pooled_hu, error_hu)
         at, linear = best.parameters, best.linear
         design = self._design(at)
         model = design @ linear
@@ -151,7 +156,8 @@ class EdgeModel:
         answer = np.linalg.pinv(np.concatenate([data, held])).T
         drawn = _SKIN_OPEN * random.standard_normal((len(edges_hu), _VARIES + 1 - _SKIN))
         skin = drawn @ answer[weight.size + _SKIN : weight.size + _VARIES + 1]
-        change = ((edges_hu - best.pooled_hu) * weight) @ answer[: weight.size] + skin
+        left_out = _TISSUE_OPEN * _TISSUE_FLOOR_HU * random.standard_normal(edges_hu.shape) * (CENTRES_MM >= 0)
+        change = ((edges_hu - best.pooled_hu + left_out) * weight) @ answer[: weight.size] + skin
         parameters = np.clip(at + change[:, : at.size], _LOWEST[: at.size], _HIGHEST[: at.size])
         others = linear + change[:, at.size :]
         return np.stack([_mtf(one, other) for one, other in zip(parameters, others, strict=True)])
@@ -250,10 +256,12 @@ _SINES, _COSINES = np.sin(CENTRES_MM[:, None] * _TURNS), np.cos(CENTRES_MM[:, No
 _PENALTY = _penalties()
 
 
-def _weights(error_hu: NDArray[np.float64]) -> NDArray[np.float64]:
+def _weights(esf_hu: NDArray[np.float64], error_hu: NDArray[np.float64]) -> NDArray[np.float64]:
     """One over the deviation of each bin: its standard error, and what the model leaves out."""
-    used = np.isfinite(error_hu) & (CENTRES_MM < _DEEPEST_MM)
-    floor = np.where(CENTRES_MM < 0, _AIR_FLOOR_HU, _TISSUE_FLOOR_HU)
+    known = np.isfinite(error_hu)
+    used = known & (CENTRES_MM < _DEEPEST_MM)
+    slope = np.gradient(np.interp(CENTRES_MM, CENTRES_MM[known], esf_hu[known]), BIN_MM)
+    floor = np.hypot(np.where(CENTRES_MM < 0, _AIR_FLOOR_HU, _TISSUE_FLOOR_HU), _POSITION_FLOOR_MM * slope)
     return np.where(used, 1 / np.sqrt(np.where(used, error_hu, 0.0) ** 2 + floor**2), 0.0)
 
 

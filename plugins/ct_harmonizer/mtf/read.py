@@ -14,13 +14,12 @@ from plugins.ct_harmonizer.mtf.fit import Blur, Clip, EdgeFit, EdgeModel
 
 RESAMPLES = 200
 
-# Relative deviations of f50 and f10 that the model itself leaves, beside the scatter between arcs. The first two are set by
+# Relative deviations of f50 and f10 that the model itself leaves, beside the scatter between arcs. The first is set by
 # the study of virtual bodies so that the intervals hold the truth as often as they say; the others are judgement beyond it.
-MODEL_ERROR = 0.0012  # always, at f50; above it more, as frequency to the power 1.5
-JITTER_ERROR = 0.8  # more of it, times what the position error, divided out, costs at that frequency
-THICK_ERROR_PER_MM = 0.01  # more of it for each mm of slice over 3 mm, where the skin bends within a slice
-CLOTH_ERROR = 0.10  # more of it where a cloth lies on the skin
-SHARP_ERROR = 0.10  # more of it for each 1/mm of f50 over 0.85 /mm, past the sharpest of the study
+JITTER_ERROR = 0.75  # times what the position error, divided out, costs at that frequency
+THICK_ERROR_PER_MM = 0.01  # for each mm of slice over 3 mm, where the skin bends within a slice
+CLOTH_ERROR = 0.10  # where a cloth lies on the skin
+SHARP_ERROR = 0.10  # for each 1/mm of f50 over 0.85 /mm, past the sharpest of the study
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +85,8 @@ def _model_error(frequency_per_mm: NDArray[np.float64], fit: EdgeFit, conditions
         CLOTH_ERROR if fit.cloth_mm else 0.0,
         SHARP_ERROR * max(f50 - 0.85, 0.0),
     )
-    shape = MODEL_ERROR * (frequency_per_mm / f50) ** 1.5
     jitter = JITTER_ERROR * 2 * (np.pi * conditions.jitter_mm * frequency_per_mm) ** 2
-    return np.sqrt(shape**2 + jitter**2 + float(np.sum(np.square(judged))))
+    return np.sqrt(jitter**2 + float(np.sum(np.square(judged))))
 
 
 def _standard_error(edges: Profile, esf: NDArray[np.float64], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
