@@ -43,7 +43,6 @@ _AIR_FLOOR_HU, _TISSUE_FLOOR_HU = 2.0, 8.0  # what the model leaves out, as a de
 _POSITION_FLOOR_MM = (
     0.006  # and of position: the steep part must not decide alone where clipping hides the air before it
 )
-_TISSUE_OPEN = 0.15  # share of the latter that an edge over one body has, set by the study
 _DEEPEST_MM = 3.5  # behind it, other tissue begins
 _CLIP_ROUNDS_FIRST, _CLIP_ROUNDS, _CLIP_SETTLED_HU = 2, 6, 0.5
 
@@ -140,7 +139,6 @@ class EdgeModel:
         """MTF (n, frequency) of edges (n, depth) near the fitted one, to first order in their difference from it.
 
         With each the skin's prior is drawn anew: what the edge cannot tell of skin and fat, a soft kernel's above all, is left open.
-        So is what the model leaves out behind the skin: where clipping hides the air side, the curve hangs on it.
         """
         weight = _weights(best.pooled_hu, error_hu)
         at, linear = best.parameters, best.linear
@@ -156,8 +154,7 @@ class EdgeModel:
         answer = np.linalg.pinv(np.concatenate([data, held])).T
         drawn = _SKIN_OPEN * random.standard_normal((len(edges_hu), _VARIES + 1 - _SKIN))
         skin = drawn @ answer[weight.size + _SKIN : weight.size + _VARIES + 1]
-        left_out = _TISSUE_OPEN * _TISSUE_FLOOR_HU * random.standard_normal(edges_hu.shape) * (CENTRES_MM >= 0)
-        change = ((edges_hu - best.pooled_hu + left_out) * weight) @ answer[: weight.size] + skin
+        change = ((edges_hu - best.pooled_hu) * weight) @ answer[: weight.size] + skin
         parameters = np.clip(at + change[:, : at.size], _LOWEST[: at.size], _HIGHEST[: at.size])
         others = linear + change[:, at.size :]
         return np.stack([_mtf(one, other) for one, other in zip(parameters, others, strict=True)])

@@ -14,9 +14,11 @@ from plugins.ct_harmonizer.mtf.fit import Blur, Clip, EdgeFit, EdgeModel
 
 RESAMPLES = 200
 
-# Relative deviations of f50 and f10 that the model itself leaves, beside the scatter between arcs. The first is set by
-# the study of virtual bodies so that the intervals hold the truth as often as they say; the others are judgement beyond it.
-JITTER_ERROR = 0.75  # times what the position error, divided out, costs at that frequency
+# Relative deviations of f50 and f10 that the model itself leaves, beside the scatter between arcs. The first three are set
+# by the study of virtual bodies so that the intervals hold the truth as often as they say; the others are judgement beyond it.
+MODEL_ERROR = 0.001  # always
+PEAK_ERROR = 0.007  # more of it for each 1 of overshoot: the undershoot before the skin is what clipping hides
+JITTER_ERROR = 0.5  # times what the position error, divided out, costs at that frequency
 THICK_ERROR_PER_MM = 0.01  # for each mm of slice over 3 mm, where the skin bends within a slice
 CLOTH_ERROR = 0.10  # where a cloth lies on the skin
 SHARP_ERROR = 0.10  # for each 1/mm of f50 over 0.85 /mm, past the sharpest of the study
@@ -80,13 +82,14 @@ def read_edge(
 def _model_error(frequency_per_mm: NDArray[np.float64], fit: EdgeFit, conditions: Conditions) -> NDArray[np.float64]:
     """Relative deviation of the frequency at which the curve takes a value, for curves that take it at each of these."""
     f50 = crossing(FREQUENCY_PER_MM, fit.mtf, 0.5)
+    model = MODEL_ERROR + PEAK_ERROR * (float(fit.mtf.max()) - 1)
     judged = (
         THICK_ERROR_PER_MM * max(conditions.thickness_mm - 3.0, 0.0),
         CLOTH_ERROR if fit.cloth_mm else 0.0,
         SHARP_ERROR * max(f50 - 0.85, 0.0),
     )
     jitter = JITTER_ERROR * 2 * (np.pi * conditions.jitter_mm * frequency_per_mm) ** 2
-    return np.sqrt(jitter**2 + float(np.sum(np.square(judged))))
+    return np.sqrt(model**2 + jitter**2 + float(np.sum(np.square(judged))))
 
 
 def _standard_error(edges: Profile, esf: NDArray[np.float64], pixels: NDArray[np.float64]) -> NDArray[np.float64]:
