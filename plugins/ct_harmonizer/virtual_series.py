@@ -77,7 +77,7 @@ def _common(request: Request) -> Dataset:
 
     header.SeriesInstanceUID = generate_uid(prefix=None)
     header.SeriesNumber = 2
-    header.SeriesDescription = f"Chest {request.scanner.thickness_mm:.1f} {request.kernel.name}"
+    header.SeriesDescription = f"Chest {request.rendition.scanner.thickness_mm:.1f} {request.rendition.kernel.name}"
     header.ProtocolName = "Thorax"
     header.BodyPartExamined = "CHEST"
     header.Modality = "CT"
@@ -85,7 +85,7 @@ def _common(request: Request) -> Dataset:
     header.PositionReferenceIndicator = ""
 
     header.Manufacturer = MANUFACTURER
-    header.ManufacturerModelName = "parallel beam, one energy"
+    header.ManufacturerModelName = "parallel beam"
     header.InstitutionName = "Virtual"
     header.StationName = "VIRTUAL"
     header.DeviceSerialNumber = "1"
@@ -94,19 +94,19 @@ def _common(request: Request) -> Dataset:
     header.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     header.SOPClassUID = CTImageStorage
     header.AcquisitionNumber = 1
-    header.KVP = "120"
+    header.KVP = str(request.rendition.scanner.beam.kilovolts)
     header.ScanOptions = "AXIAL"
-    header.ConvolutionKernel = f"{request.kernel.name} f50 {request.kernel.f50_per_mm:.2f}"[:16]
+    header.ConvolutionKernel = f"{request.rendition.kernel.name} f50 {request.rendition.kernel.f50_per_mm:.2f}"[:16]
     header.FilterType = "NONE"
-    header.Exposure = round(request.scanner.tube_current_time_mas)
+    header.Exposure = round(request.rendition.scanner.tube_current_time_mas)
     header.ExposureTime = 500
-    header.XRayTubeCurrent = round(request.scanner.tube_current_time_mas / 0.5)
+    header.XRayTubeCurrent = round(request.rendition.scanner.tube_current_time_mas / 0.5)
     header.ReconstructionDiameter = request.field_of_view_mm
-    header.DataCollectionDiameter = request.scanner.bins * request.scanner.pitch_mm
+    header.DataCollectionDiameter = request.rendition.scanner.bins * request.rendition.scanner.pitch_mm
     header.GantryDetectorTilt = 0
     header.TableHeight = 139
     header.RotationDirection = "CW"
-    header.SliceThickness = request.scanner.thickness_mm
+    header.SliceThickness = request.rendition.scanner.thickness_mm
     header.SpacingBetweenSlices = request.spacing_mm
     header.BurnedInAnnotation = "NO"
     header.LossyImageCompression = "00"

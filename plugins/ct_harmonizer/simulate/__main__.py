@@ -32,7 +32,7 @@ def main() -> None:
         nodule_diameters_mm=np.array([nodule.diameter_mm for nodule in scan.truth.nodules]),
         spacing_mm=np.array([request.spacing_mm, request.image.pixel_mm, request.image.pixel_mm]),
         frequency_per_mm=frequency_per_mm,
-        mtf=request.kernel.mtf(frequency_per_mm),
+        mtf=request.rendition.mtf(frequency_per_mm),
     )
     print(f"\n{chosen.out}: {scan.hu.shape}, LAA-950 in truth {scan.truth.laa_950_percent:.1f} %")  # noqa: T201
 

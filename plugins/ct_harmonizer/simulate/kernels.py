@@ -60,6 +60,31 @@ def kernel(name: str, f50_per_mm: float, f10_per_mm: float, enhancement: float =
     return Kernel(name, f50_per_mm, f10_per_mm, enhancement, f50_per_mm / crossings(power)[0], power)
 
 
+def peaked(name: str, f50_per_mm: float, f10_per_mm: float, peak: float = 1.0) -> Kernel:
+    """The kernel of the given f50 and f10 whose MTF rises to `peak`, 1 where there is no overshoot.
+
+    Raises:
+        ValueError: as `kernel`.
+    """
+    frequency = np.linspace(0, f10_per_mm, 200)
+    made = kernel(name, f50_per_mm, f10_per_mm)
+    low, high = 0.0, 30.0
+    while peak > 1 and high - low > 1e-3:  # the peak rises with the enhancement until no curve of the family is left
+        middle = (low + high) / 2
+        try:
+            tried = kernel(name, f50_per_mm, f10_per_mm, middle)
+        except ValueError:
+            high = middle
+            continue
+        if tried.mtf(frequency).max() > peak:
+            high = middle
+        else:
+            low, made = middle, tried
+    if made.mtf(frequency).max() < peak - 0.01:
+        raise ValueError(f"kernel {name}: no curve of f50 {f50_per_mm} and f10 {f10_per_mm} cycles/mm rises to {peak}")
+    return made
+
+
 def _falls_to(level: float, curve: Callable[[float], float], low: float, high: float) -> float:
     """The last place in (low, high) where the curve falls through the level."""
     grid = np.linspace(low, high, 2000)

@@ -30,14 +30,27 @@ _TABLE_SIZE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A square image; pixel (row, column) lies at ((column - n/2) pixel, (row - n/2) pixel) mm, n even."""
+    """A square image; pixel (row, column) lies at ((column - n/2) pixel, (row - n/2) pixel) mm from its centre, n even."""
 
     size: int  # pixels along a side
     pixel_mm: float
+    centre_mm: tuple[float, float] = (0.0, 0.0)  # x, y of the image's centre from the centre of rotation
 
     @property
     def padded(self) -> int:
         return round(self.size * OVERSAMPLING / 2) * 2
+
+    @property
+    def reach_mm(self) -> float:
+        """From the centre of rotation to the farthest corner."""
+        return math.hypot(*(abs(of) + self.size * self.pixel_mm / 2 for of in self.centre_mm))
+
+    def shift(self, angles_rad: Tensor, frequency_per_mm: Tensor) -> Tensor:
+        """(view, frequency, 1): the phase by which a centre off the centre of rotation turns the lines, exp(-2πi f·centre)."""
+        along = torch.cos(angles_rad) * self.centre_mm[0] + torch.sin(angles_rad) * self.centre_mm[1]
+        return torch.polar(
+            torch.ones((), device=along.device), (-2 * math.pi * along[:, None] * frequency_per_mm).float()
+        )[..., None]
 
 
 def analyse(images: Tensor, grid: Grid, angles_rad: Tensor, frequency_per_mm: Tensor) -> Tensor:
@@ -62,7 +75,7 @@ def analyse(images: Tensor, grid: Grid, angles_rad: Tensor, frequency_per_mm: Te
         for index, kernel in _taps(grid, angles_rad, frequency_per_mm)
     ]
     values = torch.cat(lines).reshape(len(angles_rad), len(frequency_per_mm), images.shape[0], 2)
-    return torch.view_as_complex(values.contiguous())
+    return torch.view_as_complex(values.contiguous()) * grid.shift(angles_rad, frequency_per_mm)
 
 
 def synthesise(lines: Tensor, grid: Grid, angles_rad: Tensor, frequency_per_mm: Tensor) -> Tensor:
@@ -74,7 +87,7 @@ def synthesise(lines: Tensor, grid: Grid, angles_rad: Tensor, frequency_per_mm: 
     padded, margin = grid.padded, (grid.padded - grid.size) // 2
     channels = lines.shape[2]
     table = torch.zeros(padded**2, 2 * channels, device=lines.device)
-    flat = torch.view_as_real(lines).flatten(2)
+    flat = torch.view_as_real(lines * grid.shift(angles_rad, frequency_per_mm).conj()).flatten(2)
     first = 0
     for index, kernel in _taps(grid, angles_rad, frequency_per_mm):
         views = len(index) // len(frequency_per_mm)

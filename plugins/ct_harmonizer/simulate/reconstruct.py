@@ -11,40 +11,39 @@ from torch import Tensor
 
 from plugins.ct_harmonizer.simulate.kernels import Kernel
 from plugins.ct_harmonizer.simulate.polar import Grid, synthesise
-from plugins.ct_harmonizer.simulate.scanner import WATER_PER_MM, Scanner, pack, unpack
+from plugins.ct_harmonizer.simulate.scanner import Scanner
 
 LOWEST_HU = -1024.0  # a scanner stores no less
 
 
-def reconstruct(line_integrals: Tensor, scanner: Scanner, kernel: Kernel, grid: Grid, voxel_mm: float) -> Tensor:
+def reconstruct(water_mm: Tensor, scanner: Scanner, kernel: Kernel, grid: Grid) -> Tensor:
     """Slices (slice, row, column) in HU, not clipped, whose MTF at the isocentre is the kernel's.
 
     Args:
-        line_integrals: (slice, view, bin), as `scanner.project` and `scanner.expose` give them.
+        water_mm: (slice, view, bin), mm of water, as `scanner.count` gives them.
         scanner: the scanner that measured them.
-        kernel: the MTF asked for; what the scanner has blurred already is divided out.
+        kernel: the MTF asked for; what the scanner has blurred at the isocentre is divided out.
         grid: the geometry of the image.
-        voxel_mm: width of the ramp as which the object's edges were drawn; 0 where they were exact.
     """
-    slices, device = len(line_integrals), line_integrals.device
+    slices, device = len(water_mm), water_mm.device
     # A profile is needed as far as the image's corners, and its filtered tails are long: pad, filter, cut, transform again.
-    kept = next_fast_len(math.ceil(1.04 * math.sqrt(2) * grid.size * grid.pixel_mm / scanner.pitch_mm / 2)) * 2
+    kept = next_fast_len(math.ceil(1.04 * grid.reach_mm / scanner.pitch_mm)) * 2
     padded = next_fast_len(scanner.bins + kept, real=False)
-    response = _ramp(padded, scanner.pitch_mm) * _apodisation(padded, scanner, kernel, voxel_mm)
+    response = _ramp(padded, scanner.pitch_mm) * _apodisation(padded, scanner, kernel)
     response_on_device = torch.from_numpy(response).float().to(device)
 
     frequency = torch.fft.fftfreq(kept, scanner.pitch_mm, dtype=torch.float64, device=device)
     used = frequency.abs() <= kernel.limit_per_mm
     lines = torch.empty(scanner.views, int(used.sum()), (slices + 1) // 2, dtype=torch.complex64, device=device)
     for first in range(0, scanner.views, 50):
-        profile = pack(line_integrals[:, first : first + 50])
+        profile = pack(water_mm[:, first : first + 50])
         filtered = torch.fft.ifft(torch.fft.fft(profile, padded) * response_on_device)
         start = scanner.bins // 2 - kept // 2
         cut = torch.roll(filtered, -start, dims=-1)[..., :kept]
         spectrum = torch.fft.fft(torch.fft.ifftshift(cut, dim=-1))[..., used] / kept
         lines[first : first + 50] = spectrum.permute(1, 2, 0)
-    attenuation = synthesise(lines, grid, scanner.angles_rad(device), frequency[used]) * (math.pi / scanner.views)
-    return (unpack(attenuation, slices) / WATER_PER_MM - 1) * 1000
+    density = synthesise(lines, grid, scanner.angles_rad(device), frequency[used]) * (math.pi / scanner.views)
+    return (unpack(density, slices) - 1) * 1000
 
 
 def clip(volume_hu: Tensor) -> Tensor:
@@ -65,8 +64,18 @@ def _ramp(length: int, pitch_mm: float) -> np.ndarray[tuple[int], np.dtype[np.fl
     return np.asarray(np.fft.fft(ramp).real * pitch_mm)
 
 
-def _apodisation(
-    length: int, scanner: Scanner, kernel: Kernel, voxel_mm: float
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _apodisation(length: int, scanner: Scanner, kernel: Kernel) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     frequency = np.fft.fftfreq(length, scanner.pitch_mm).astype(np.float64)
-    return np.asarray(kernel.mtf(frequency) / scanner.mtf(frequency, voxel_mm))
+    return np.asarray(kernel.mtf(frequency) / np.maximum(scanner.mtf(frequency), 0.05))
+
+
+def pack(slices: Tensor) -> Tensor:
+    """Pairs of real slices as complex ones, the last alone where their number is odd: (ceil(n/2), ...)."""
+    if len(slices) % 2:
+        slices = torch.cat([slices, torch.zeros_like(slices[:1])])
+    return torch.complex(slices[0::2].contiguous(), slices[1::2].contiguous())
+
+
+def unpack(pairs: Tensor, slices: int) -> Tensor:
+    """The real slices (n, ...) of `pack`."""
+    return torch.stack([pairs.real, pairs.imag], dim=1).flatten(0, 1)[:slices]

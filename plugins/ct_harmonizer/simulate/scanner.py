@@ -1,4 +1,4 @@
-"""The virtual scanner: parallel-beam line integrals through a sampled object, detector aperture, dose and noise."""
+"""The virtual scanner: line integrals of water and bone, what the detector makes of them, dose and noise."""
 
 from __future__ import annotations
 
@@ -10,74 +10,148 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from plugins.ct_harmonizer.simulate.beam import Beam, Response, response
+from plugins.ct_harmonizer.simulate.materials import decompose
 from plugins.ct_harmonizer.simulate.polar import Grid, analyse
 
-WATER_PER_MM = 0.0193  # attenuation of water near 70 keV, the mean energy of a 120 kVp beam (NIST XCOM)
+_SOURCE_MM = 595.0  # from the isocentre
+_MAGNIFIED = 0.45  # of the focal spot, seen at the isocentre
+_SCATTER_MM, _SCATTER, _SCATTER_LEFT = 60.0, 0.006, 0.03
+_VIEWS_AT_ONCE = 40
+_WIDTHS = 6  # of the off-centre blur, between which it is interpolated
+_DEFAULT_BEAM = Beam()
 
 
 @dataclass(frozen=True, slots=True)
 class Scanner:
-    """A single-energy parallel-beam scanner; half a turn of views."""
+    """A parallel-beam scanner, half a turn of views; lengths are those at the isocentre."""
 
-    views: int = 900
+    beam: Beam = _DEFAULT_BEAM
+    views: int = 640
     bins: int = 1152
-    pitch_mm: float = 0.45  # between detector bins, which are as wide, at the isocentre
+    pitch_mm: float = 0.45  # between bins
+    aperture_mm: float = 0.3  # of a bin
+    focal_spot_mm: tuple[float, float] = (0.5, 8.0)  # across, and along the anode, which the sides of the fan see
     tube_current_time_mas: float = 100.0
     thickness_mm: float = 1.0
-    # Set so that FBP of a 20 cm water cylinder at 20 mAs and 1 mm has the noise of a 120 kVp beam (`tests`).
-    photons_per_mas_mm2: float = 1.8e6
-    electronic_noise_photons: float = 5.0  # standard deviation of the read-out, in photons
+    modulation: float = 0.3  # tube current follows the patient's transmission to minus this power, round the patient
+    electronic_noise_quanta: float = 4.0  # standard deviation of the read-out
 
     @property
-    def photons(self) -> float:
-        """Photons that reach one bin in one view through air."""
-        area_mm2 = self.pitch_mm * self.thickness_mm
-        return self.photons_per_mas_mm2 * self.tube_current_time_mas * area_mm2 / self.views
+    def area_mm2(self) -> float:
+        """What one bin sees of the beam at the isocentre."""
+        return self.pitch_mm * self.thickness_mm
 
     def angles_rad(self, device: torch.device | None = None) -> Tensor:
         """(view,): direction of the detector axis, from x towards y."""
         return torch.arange(self.views, dtype=torch.float64, device=device) * (math.pi / self.views)
 
-    def mtf(self, frequency_per_mm: NDArray[np.float64], voxel_mm: float) -> NDArray[np.float64]:
-        """Blur before any kernel: the detector's aperture, and the object's edges, drawn as ramps one voxel wide."""
-        return np.asarray(np.sinc(frequency_per_mm * self.pitch_mm) * np.sinc(frequency_per_mm * voxel_mm))
+    def mtf(self, frequency_per_mm: NDArray[np.float64], radius_mm: float = 0.0) -> NDArray[np.float64]:
+        """Blur before any kernel at a distance from the isocentre, across the radius: aperture, focal spot, and the anode seen from the side."""
+        spot = np.sinc(frequency_per_mm * self.focal_spot_mm[0] * _MAGNIFIED)
+        return np.asarray(
+            np.sinc(frequency_per_mm * self.aperture_mm) * spot * self.off_centre(frequency_per_mm, radius_mm)
+        )
+
+    def off_centre(self, frequency_per_mm: NDArray[np.float64], radius_mm: float) -> NDArray[np.float64]:
+        """The part of `mtf` that grows with the radius."""
+        return np.asarray(np.sinc(frequency_per_mm * self.off_centre_mm(radius_mm)))
+
+    def off_centre_mm(self, radius_mm: float) -> float:
+        """Width of the box as which the length of the focal spot shows at this distance from the central ray."""
+        return abs(radius_mm) / _SOURCE_MM * self.focal_spot_mm[1] * _MAGNIFIED
+
+    def response(self, device: torch.device) -> Response:
+        return response(self.beam, self.bins, self.pitch_mm, device)
 
 
-def project(volume_hu: Tensor, grid: Grid, scanner: Scanner) -> Tensor:
-    """Line integrals of attenuation, without noise.
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """What reaches the detector, without noise: (slice, view, bin) each."""
+
+    transmission: Tensor  # 1 without a patient
+    scatter: Tensor  # in the same unit
+    quanta: Tensor  # per mm2 and mAs
+
+
+def project(volume_hu: Tensor, grid: Grid, scanner: Scanner, voxel_mm: float) -> Tensor:
+    """Line integrals of water and of cortical bone.
 
     Args:
         volume_hu: (slice, row, column), HU; -1000 outside the object, which must lie inside the detector's reach.
         grid: the geometry of one slice.
         scanner: the scanner.
+        voxel_mm: width of the ramp as which the object's edges were drawn, which is divided out; 0 where they were exact.
 
     Returns:
-        (slice, view, bin), dimensionless; bin j lies at (j - bins/2) x pitch from the centre of rotation.
+        (slice, view, bin), complex: mm of water, and mm of bone as the imaginary part; bin j lies at (j - bins/2) x pitch from the centre.
     """
-    slices = len(volume_hu)
-    attenuation = (volume_hu + 1000) * (WATER_PER_MM / 1000)
+    water, bone = decompose(volume_hu)
     frequency = torch.fft.fftfreq(scanner.bins, scanner.pitch_mm, dtype=torch.float64, device=volume_hu.device)
-    lines = analyse(pack(attenuation), grid, scanner.angles_rad(volume_hu.device), frequency)
-    aperture = torch.sinc(frequency * scanner.pitch_mm).float()
-    profile = torch.fft.ifft(lines * aperture[:, None], dim=1) / scanner.pitch_mm
-    return unpack(torch.fft.fftshift(profile, dim=1).permute(2, 0, 1), slices)
+    lines = analyse(torch.complex(water, bone), grid, scanner.angles_rad(volume_hu.device), frequency)
+    drawn = torch.sinc(frequency * voxel_mm).clamp(min=0.3).float()
+    profile: Tensor = torch.fft.ifft(lines / drawn[:, None], dim=1) / scanner.pitch_mm
+    centred: Tensor = torch.fft.fftshift(profile, dim=1)
+    return centred.permute(2, 0, 1)
 
 
-def expose(line_integrals: Tensor, scanner: Scanner, generator: torch.Generator) -> Tensor:
-    """The same line integrals as measured: Poisson counts plus electronic noise, logarithm, starved bins at one photon."""
-    expected = scanner.photons * torch.exp(-line_integrals)
-    counts = torch.poisson(expected, generator=generator)
-    read_out = torch.empty_like(counts).normal_(0, scanner.electronic_noise_photons, generator=generator)
-    return math.log(scanner.photons) - torch.log((counts + read_out).clamp(min=1.0))
+def expose(paths_mm: Tensor, scanner: Scanner) -> Exposure:
+    """What reaches the detector through (slice, view, bin) mm of water and bone: polychromatic, blurred, with scatter."""
+    device = paths_mm.device
+    row = scanner.response(device)
+    shape = paths_mm.shape
+    transmission, quanta = (torch.empty(shape, device=device) for _ in range(2))
+    for first in range(0, scanner.views, _VIEWS_AT_ONCE):
+        some = paths_mm[:, first : first + _VIEWS_AT_ONCE]
+        seen = row.signal(some.real, some.imag)
+        for kept, values in zip((transmission, quanta), seen, strict=True):
+            kept[:, first : first + _VIEWS_AT_ONCE] = _blur(values, scanner)
+    transmission.clamp_(min=1e-7)
+    wide = _smooth(-transmission * torch.log(transmission.clamp(max=1.0)), scanner)
+    return Exposure(transmission, _SCATTER * wide.clamp(min=0), quanta.clamp_(min=1e-3))
 
 
-def pack(slices: Tensor) -> Tensor:
-    """Pairs of real slices as complex ones, the last alone where their number is odd: (ceil(n/2), ...)."""
-    if len(slices) % 2:
-        slices = torch.cat([slices, torch.zeros_like(slices[:1])])
-    return torch.complex(slices[0::2].contiguous(), slices[1::2].contiguous())
+def count(exposure: Exposure, scanner: Scanner, generator: torch.Generator | None) -> Tensor:
+    """Water-equivalent line integrals in mm, (slice, view, bin), as measured and corrected; without noise where there is no generator.
+
+    Quanta are drawn by Poisson's law, the read-out adds its noise; scatter is corrected but for a small rest, beam hardening for water.
+    """
+    measured = exposure.transmission + exposure.scatter
+    if generator is not None:
+        current = exposure.transmission.mean(dim=-1, keepdim=True) ** -scanner.modulation
+        current /= current.mean(dim=1, keepdim=True)
+        dose = scanner.tube_current_time_mas / scanner.views * scanner.area_mm2
+        expected = exposure.quanta * (measured / exposure.transmission) * (dose * current)
+        quanta = torch.poisson(expected, generator=generator)
+        quanta += torch.empty_like(quanta).normal_(0, scanner.electronic_noise_quanta, generator=generator)
+        measured = measured * quanta.clamp_(min=1.0) / expected
+    measured = measured - (1 - _SCATTER_LEFT) * exposure.scatter
+    return scanner.response(measured.device).linearise(-torch.log(measured.clamp(min=1e-7)))
 
 
-def unpack(pairs: Tensor, slices: int) -> Tensor:
-    """The real slices (n, ...) of `pack`."""
-    return torch.stack([pairs.real, pairs.imag], dim=1).flatten(0, 1)[:slices]
+def _blur(values: Tensor, scanner: Scanner) -> Tensor:
+    """Aperture and focal spot, along the bins; the latter's length shows the more the farther from the centre."""
+    bins, pitch = values.shape[-1], scanner.pitch_mm
+    frequency = np.fft.rfftfreq(bins, pitch).astype(np.float64)
+    still = scanner.mtf(frequency)
+    position = torch.arange(bins, device=values.device) - bins // 2
+    widest = scanner.off_centre_mm(float(bins // 2 * pitch))
+    # A box's transform is nearly linear in the square of its width.
+    place = (position / (bins // 2)) ** 2 * (_WIDTHS - 1)
+    spectrum = torch.fft.rfft(values)
+    blurred = torch.zeros_like(values)
+    for number in range(_WIDTHS):
+        weight = (1 - (place - number).abs()).clamp(min=0)
+        box = np.sinc(frequency * widest * math.sqrt(number / (_WIDTHS - 1)))
+        filtered = spectrum * torch.as_tensor(still * box, dtype=torch.float32, device=values.device)
+        blurred += weight * torch.fft.irfft(filtered, n=bins)
+    return blurred
+
+
+def _smooth(values: Tensor, scanner: Scanner) -> Tensor:
+    """A Gaussian as wide as scatter spreads, along the bins."""
+    frequency = np.fft.rfftfreq(values.shape[-1], scanner.pitch_mm)
+    gauss = np.exp(-2 * (np.pi * frequency * _SCATTER_MM) ** 2)
+    spread = torch.fft.rfft(values) * torch.as_tensor(gauss, dtype=torch.float32, device=values.device)
+    smooth: Tensor = torch.fft.irfft(spread, n=values.shape[-1])
+    return smooth

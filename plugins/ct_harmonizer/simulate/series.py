@@ -5,27 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plugins.ct_harmonizer.simulate.kernels import SHARP, Kernel
+from plugins.ct_harmonizer.simulate.kernels import SHARP
 from plugins.ct_harmonizer.simulate.phantom.chest import build
 from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
 from plugins.ct_harmonizer.simulate.phantom.lungs import Nodule
 from plugins.ct_harmonizer.simulate.polar import Grid
-from plugins.ct_harmonizer.simulate.reconstruct import clip, reconstruct
-from plugins.ct_harmonizer.simulate.scanner import Scanner, expose, project
+from plugins.ct_harmonizer.simulate.renditions import FORCE, Rendition
+from plugins.ct_harmonizer.simulate.scanner import expose, project
 
-VOXEL_MM = 0.45  # of the phantom
-PHANTOM_PIXELS = 960
 MIDDLE_MM = -29.0  # height of the middle of the series below the tracheal bifurcation
 _SLICES_AT_ONCE = 24  # bounds the memory to about 3 GB
 
-DEFAULT_SCANNER = Scanner(tube_current_time_mas=40.0, thickness_mm=2.0)
+DEFAULT_RENDITION = Rendition("Sharp", replace(FORCE, tube_current_time_mas=40.0, thickness_mm=2.0), SHARP)
 
 Progress = Callable[[int, int], None]  # steps done, of how many
 
@@ -38,8 +36,8 @@ class Request:
     matrix: int = 512
     field_of_view_mm: float = 384.0
     spacing_mm: float = 2.0
-    kernel: Kernel = SHARP
-    scanner: Scanner = DEFAULT_SCANNER
+    centre_mm: tuple[float, float] = (0.0, 0.0)  # of the field of view, x and y from the isocentre
+    rendition: Rendition = DEFAULT_RENDITION
     seed: int = 1
     emphysema_share: float = 0.19  # of the lungs
 
@@ -50,7 +48,13 @@ class Request:
 
     @property
     def image(self) -> Grid:
-        return Grid(self.matrix, self.field_of_view_mm / self.matrix)
+        return Grid(self.matrix, self.field_of_view_mm / self.matrix, self.centre_mm)
+
+    @property
+    def drawn(self) -> Grid:
+        """What the patient is drawn on: as wide as the scanner sees."""
+        pitch_mm = self.rendition.scanner.pitch_mm
+        return Grid(round(432.0 / pitch_mm / 2) * 2, pitch_mm)
 
     @property
     def z_mm(self) -> NDArray[np.float64]:
@@ -75,7 +79,7 @@ class Truth:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A scanned series. The image's MTF is `request.kernel.mtf`, everywhere in the field of view."""
+    """A scanned series. The image's MTF is `request.rendition.mtf`, which falls with the distance from the isocentre."""
 
     hu: NDArray[np.int16]  # (slice, row, column), HU as stored: whole, -1024 to 3071
     truth: Truth
@@ -103,9 +107,9 @@ def _one_thread() -> Iterator[None]:
 
 
 def _scan_chest(request: Request, progress: Progress) -> Scan:
-    total, grid = 3 * request.slices, Grid(PHANTOM_PIXELS, VOXEL_MM)
+    total, grid, scanner = 3 * request.slices, request.drawn, request.rendition.scanner
     progress(0, total)
-    canvas = Canvas(request.z_mm, PHANTOM_PIXELS, VOXEL_MM, request.scanner.thickness_mm)
+    canvas = Canvas(request.z_mm, grid.size, grid.pixel_mm, scanner.thickness_mm)
 
     def built(share: float) -> None:
         progress(round(share * request.slices), total)
@@ -119,16 +123,16 @@ def _scan_chest(request: Request, progress: Progress) -> Scan:
     batch: list[Tensor] = []
     for number, fine in enumerate(chest.slices()):
         batch.append(fine.hu)
-        true_hu[number] = integrate(fine.hu).numpy()
+        true_hu[number] = integrate(fine.hu + 1000).numpy() - 1000  # air, where nothing is drawn
         share = integrate(fine.lung).numpy()
         lung[number] = share >= 0.5
         emphysema[number] = integrate(fine.emphysema).numpy()
         done += 1
         progress(done, total)
         if len(batch) == _SLICES_AT_ONCE or number == request.slices - 1:
-            lines = expose(project(torch.stack(batch), grid, request.scanner), request.scanner, generator)
-            image = reconstruct(lines, request.scanner, request.kernel, request.image, VOXEL_MM)
-            hu[number + 1 - len(batch) : number + 1] = clip(image).to(torch.int16).numpy()
+            exposure = expose(project(torch.stack(batch), grid, scanner, grid.pixel_mm), scanner)
+            image = request.rendition.render(exposure, request.image, generator)
+            hu[number + 1 - len(batch) : number + 1] = image.to(torch.int16).numpy()
             done += len(batch)
             batch.clear()
             progress(done, total)
@@ -142,21 +146,28 @@ class _Integrate:
         def edges(grid: Grid) -> Tensor:
             return (torch.arange(grid.size + 1, dtype=torch.float64) - grid.size // 2 - 0.5) * grid.pixel_mm
 
-        inner, outer = edges(fine), edges(image)
+        inner = edges(fine)
+        self._columns, self._rows = (
+            self._along(inner, edges(image) + centre, fine, image) for centre in image.centre_mm
+        )
+
+    @staticmethod
+    def _along(inner: Tensor, outer: Tensor, fine: Grid, image: Grid) -> tuple[Tensor, Tensor]:
+        """(touched, image pixel): the fine pixels that each pixel touches, and their weights; what is outside weighs nothing."""
         widest = math.ceil(image.pixel_mm / fine.pixel_mm) + 1  # fine pixels that one pixel can touch
         first = torch.searchsorted(inner, outer[:-1], right=True) - 1
         touched = first + torch.arange(widest)[:, None]  # (fine pixel, image pixel)
-        self._touched = touched.clamp(0, fine.size - 1)
-        low = torch.maximum(outer[:-1], inner[:-1][self._touched])
-        high = torch.minimum(outer[1:], inner[1:][self._touched])
-        within = touched == self._touched
-        self._weights = ((high - low).clamp(min=0) * within / image.pixel_mm).float()
+        inside = touched.clamp(0, fine.size - 1)
+        low = torch.maximum(outer[:-1], inner[:-1][inside])
+        high = torch.minimum(outer[1:], inner[1:][inside])
+        return inside, ((high - low).clamp(min=0) * (touched == inside) / image.pixel_mm).float()
 
     def __call__(self, fine: Tensor) -> Tensor:
-        rows = torch.zeros(len(self._weights[0]), fine.shape[1])
-        for touched, weight in zip(self._touched, self._weights, strict=True):
+        size = self._rows[0].shape[1]
+        rows = torch.zeros(size, fine.shape[1])
+        for touched, weight in zip(*self._rows, strict=True):
             rows += weight[:, None] * fine[touched]
-        means = torch.zeros(len(rows), len(rows))
-        for touched, weight in zip(self._touched, self._weights, strict=True):
+        means = torch.zeros(size, size)
+        for touched, weight in zip(*self._columns, strict=True):
             means += weight * rows[:, touched]
         return means

@@ -1,5 +1,6 @@
 import math
 
+import pytest
 import torch
 
 from plugins.ct_harmonizer.simulate.polar import Grid, analyse, synthesise
@@ -26,9 +27,10 @@ def test_transform_of_gaussians_is_the_closed_form():
     assert (found - expected).abs().max() < 2e-4 * expected.abs().max()
 
 
-def test_synthesis_is_the_adjoint_of_analysis():
+@pytest.mark.parametrize("centre_mm", [(0.0, 0.0), (31.0, -12.5)])
+def test_synthesis_is_the_adjoint_of_analysis(centre_mm):
     torch.manual_seed(3)
-    grid = Grid(128, 0.8)
+    grid = Grid(128, 0.8, centre_mm)
     images = torch.randn(2, 128, 128, dtype=torch.complex64)
     lines = torch.randn(40, 201, 2, dtype=torch.complex64)
     one_way = (analyse(images, grid, ANGLES, FREQUENCY).conj() * lines).sum()

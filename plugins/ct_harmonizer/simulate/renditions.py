@@ -1,0 +1,157 @@
+"""Renditions: a scanner's settings and a reconstruction, as a clinic would choose them.
+
+Curves are public figures of f50, f10 and overshoot in cycles/mm: Siemens Force and Alpha after Grunz et al. and the vendors' data sheets, B kernels after
+Friedman et al. (Med Phys 2013), GE and Philips after their own; what is marked between has been interpolated between neighbours. They say where clinics are, not
+what a vendor computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from plugins.ct_harmonizer.simulate.beam import Beam
+from plugins.ct_harmonizer.simulate.iterative import regularise
+from plugins.ct_harmonizer.simulate.kernels import Kernel, peaked
+from plugins.ct_harmonizer.simulate.polar import Grid
+from plugins.ct_harmonizer.simulate.reconstruct import clip, reconstruct
+from plugins.ct_harmonizer.simulate.scanner import Exposure, Scanner, count
+
+FORCE = Scanner()
+ALPHA = Scanner(beam=Beam(120, "counting"), aperture_mm=0.15, electronic_noise_quanta=0.0)
+SENSATION = Scanner(aperture_mm=0.6, focal_spot_mm=(0.7, 8.0))
+GE = Scanner(aperture_mm=0.5, focal_spot_mm=(0.7, 10.0))
+PHILIPS = Scanner(aperture_mm=0.5, focal_spot_mm=(0.6, 9.0))
+
+# name: f50, f10, overshoot
+_FORCE = {
+    "Br32": (0.300, 0.475, 1.0),
+    "Br40": (0.385, 0.626, 1.0),
+    "Br49": (0.559, 0.759, 1.015),
+    "Br59": (0.828, 1.044, 1.27),
+    "Br62": (0.931, 1.177, 1.32),  # between
+    "Br64": (1.007, 1.275, 1.36),  # between
+    "Br69": (1.224, 1.558, 1.45),
+    "Qr32": (0.298, 0.495, 1.0),  # between
+    "Qr49": (0.548, 0.936, 1.0),
+    "Qr59": (0.800, 1.343, 1.0),  # between
+    "Qr61": (0.860, 1.430, 1.0),  # between
+}
+_ITERATIVE = ("Br32", "Br40", "Br49", "Br59", "Br69")
+_STRENGTH = 3
+_ALPHA = {
+    "Br40": (0.385, 0.632, 1.0),
+    "Br56": (0.735, 0.939, 1.2),
+    "Br68": (1.167, 1.447, 1.4),
+    "Br76": (1.570, 2.050, 1.4),
+}
+_SENSATION = {
+    "B10": (0.240, 0.420, 1.0),  # between
+    "B30": (0.350, 0.590, 1.0),
+    "B40": (0.438, 0.710, 1.0),
+    "B50": (0.560, 0.820, 1.1),  # between
+    "B70": (0.750, 0.930, 1.415),
+}
+_GE = {
+    "SOFT": (0.370, 0.660, 1.0),
+    "STANDARD": (0.510, 0.800, 1.0),
+    "LUNG": (0.660, 0.960, 1.2),  # between
+    "BONE": (0.810, 1.150, 1.3),
+}
+_PHILIPS = {
+    "B": (0.380, 0.680, 1.0),  # between
+    "C": (0.440, 0.800, 1.0),  # between
+    "D": (0.500, 0.910, 1.0),
+    "YA": (0.690, 1.010, 1.25),  # between
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rendition:
+    """How a series is taken and reconstructed."""
+
+    name: str
+    scanner: Scanner
+    kernel: Kernel
+    strength: int = 0  # of the iterative reconstruction, 0 for filtered back-projection
+
+    def mtf(self, frequency_per_mm: NDArray[np.float64], radius_mm: float = 0.0) -> NDArray[np.float64]:
+        """The MTF of its images at frequencies in cycles/mm for an edge across the radius, at a distance from the isocentre."""
+        return self.kernel.mtf(frequency_per_mm) * self.scanner.off_centre(frequency_per_mm, radius_mm)
+
+    def render(self, exposure: Exposure, grid: Grid, generator: Generator | None) -> Tensor:
+        """Images (slice, row, column) as stored: whole HU from -1024 on. Without noise where there is no generator."""
+        image = reconstruct(count(exposure, self.scanner, generator), self.scanner, self.kernel, grid)
+        return clip(regularise(image, grid.pixel_mm, self.strength))
+
+    def at(self, *, mas: float | None = None, thickness_mm: float | None = None) -> Rendition:
+        """The same at another dose or slice thickness."""
+        scanner = replace(
+            self.scanner,
+            tube_current_time_mas=mas or self.scanner.tube_current_time_mas,
+            thickness_mm=thickness_mm or self.scanner.thickness_mm,
+        )
+        return replace(self, scanner=scanner)
+
+
+@cache
+def paper() -> tuple[Rendition, ...]:
+    """The 16 reconstructions of Zarei et al. 2024 at 100 and at 20 mAs: 32 renditions."""
+    made = []
+    for mas in (100.0, 20.0):
+        scanner = replace(FORCE, tube_current_time_mas=mas)
+        for name, curve in _FORCE.items():
+            made.append(Rendition(f"Force {name} {mas:.0f} mAs", scanner, peaked(name, *curve)))
+        for name in _ITERATIVE:
+            kernel = peaked(name, *_FORCE[name])
+            made.append(Rendition(f"Force {name} strength {_STRENGTH} {mas:.0f} mAs", scanner, kernel, _STRENGTH))
+    return tuple(made)
+
+
+@cache
+def others() -> tuple[Rendition, ...]:
+    """Other scanners at a usual dose."""
+    families = {
+        "Alpha": (replace(ALPHA, tube_current_time_mas=60.0), _ALPHA),
+        "Sensation": (SENSATION, _SENSATION),
+        "GE-like": (replace(GE, tube_current_time_mas=80.0), _GE),
+        "Philips-like": (replace(PHILIPS, tube_current_time_mas=80.0), _PHILIPS),
+    }
+    return tuple(
+        Rendition(f"{family} {name}", scanner, peaked(name, *curve))
+        for family, (scanner, curves) in families.items()
+        for name, curve in curves.items()
+    )
+
+
+def by_name(name: str) -> Rendition:
+    """One of `paper` or `others`.
+
+    Raises:
+        ValueError: none is called that.
+    """
+    known = {rendition.name: rendition for rendition in (*paper(), *others())}
+    if name not in known:
+        raise ValueError(f"no rendition {name!r}; there are {', '.join(known)}")
+    return known[name]
+
+
+def random(rng: np.random.Generator) -> Rendition:
+    """Any scanner, dose, kernel and strength: the named ones lie inside what is drawn."""
+    scanner = replace(
+        FORCE,
+        beam=Beam(int(rng.choice([100, 120, 120, 120, 140])), "counting" if rng.random() < 0.15 else "integrating"),
+        aperture_mm=float(rng.uniform(0.15, 0.6)),
+        focal_spot_mm=(float(rng.uniform(0.4, 0.9)), float(rng.uniform(6.0, 11.0))),
+        tube_current_time_mas=float(np.exp(rng.uniform(np.log(12), np.log(200)))),
+    )
+    f50 = float(np.exp(rng.uniform(np.log(0.24), np.log(1.25))))
+    lift = float(np.clip((f50 - 0.5) * rng.uniform(0.0, 1.2), 0, 0.45))
+    f10 = f50 * float(rng.uniform(1.33, 1.75) if lift < 0.05 else rng.uniform(1.22, 1.4))
+    peak = 1.0 if lift < 0.05 else 1 + lift
+    strength = int(rng.choice([0, 0, 1, 2, 3, 4, 5]))
+    return Rendition("random", scanner, peaked("random", f50, f10, peak), strength)
