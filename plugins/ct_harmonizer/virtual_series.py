@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from plugins.ct_harmonizer.simulate.phantom.patient import Patient
 from plugins.ct_harmonizer.simulate.reconstruct import LOWEST_HU
 from plugins.ct_harmonizer.simulate.series import Request, Scan, scan_chest
 
@@ -37,7 +38,9 @@ def write_series(
         matrix: pixels along a side of the 384 mm field of view; even.
         seed: which patient, and which noise.
     """
-    write_scan(scan_chest(Request(slices=slices, matrix=matrix, seed=seed), progress), folder)
+    write_scan(
+        scan_chest(Request(slices=slices, matrix=matrix, patient=Patient(seed), noise_seed=seed), progress), folder
+    )
 
 
 def write_scan(scan: Scan, folder: Path) -> list[Path]:
@@ -63,9 +66,9 @@ def _common(request: Request) -> Dataset:
     header = Dataset()
     header.SpecificCharacterSet = "ISO_IR 192"
     header.PatientName = "Virtual^Chest"
-    header.PatientID = f"VIRTUAL-{request.seed:04d}"
+    header.PatientID = f"VIRTUAL-{request.patient.seed:04d}"
     header.PatientBirthDate = "19600101"
-    header.PatientSex = "M"
+    header.PatientSex = request.patient.sex
     header.PatientAge = "066Y"
     header.PatientPosition = "HFS"
 

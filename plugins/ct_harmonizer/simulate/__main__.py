@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from plugins.ct_harmonizer.simulate.phantom.patient import Patient
 from plugins.ct_harmonizer.simulate.series import Request, scan_chest
 
 
@@ -17,9 +18,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the npz file to write")
     parser.add_argument("--slices", type=int, default=usual.slices)
     parser.add_argument("--matrix", type=int, default=usual.matrix)
-    parser.add_argument("--seed", type=int, default=usual.seed)
+    parser.add_argument("--seed", type=int, default=usual.patient.seed)
     chosen = parser.parse_args()
-    request = Request(slices=chosen.slices, matrix=chosen.matrix, seed=chosen.seed)
+    request = Request(slices=chosen.slices, matrix=chosen.matrix, patient=Patient(chosen.seed), noise_seed=chosen.seed)
     scan = scan_chest(request, lambda done, total: print(f"\r{100 * done // total:3d} %", end="", file=sys.stderr))  # noqa: T201
     frequency_per_mm = np.linspace(0, 1.6, 161)
     np.savez_compressed(

@@ -16,6 +16,7 @@ from plugins.ct_harmonizer.simulate.kernels import SHARP
 from plugins.ct_harmonizer.simulate.phantom.chest import build
 from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
 from plugins.ct_harmonizer.simulate.phantom.lungs import Nodule
+from plugins.ct_harmonizer.simulate.phantom.patient import STANDARD_MAN, Patient
 from plugins.ct_harmonizer.simulate.polar import Grid
 from plugins.ct_harmonizer.simulate.renditions import FORCE, Rendition
 from plugins.ct_harmonizer.simulate.scanner import expose, project
@@ -38,8 +39,8 @@ class Request:
     spacing_mm: float = 2.0
     centre_mm: tuple[float, float] = (0.0, 0.0)  # of the field of view, x and y from the isocentre
     rendition: Rendition = DEFAULT_RENDITION
-    seed: int = 1
-    emphysema_share: float = 0.19  # of the lungs
+    patient: Patient = STANDARD_MAN
+    noise_seed: int = 1
 
     @property
     def detail(self) -> float:
@@ -114,8 +115,8 @@ def _scan_chest(request: Request, progress: Progress) -> Scan:
     def built(share: float) -> None:
         progress(round(share * request.slices), total)
 
-    chest = build(canvas, request.seed, request.emphysema_share, request.detail, built)
-    generator = torch.Generator().manual_seed(request.seed)
+    chest = build(canvas, request.patient, request.detail, built)
+    generator = torch.Generator().manual_seed(request.noise_seed)
     shape = (request.slices, request.matrix, request.matrix)
     hu, true_hu, lung, emphysema = (np.empty(shape, kind) for kind in (np.int16, np.float32, np.bool_, np.float32))
     integrate = _Integrate(grid, request.image)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from plugins.ct_harmonizer.simulate.phantom.patient import Patient
 from plugins.ct_harmonizer.simulate.series import Request, scan_chest
 
 
@@ -63,7 +64,10 @@ def test_air_lies_round_the_skin_on_all_sides(virtual_scan):
 def test_the_seed_decides_the_series_and_progress_rises_to_its_end():
     seen = []
     first, again, other = (
-        scan_chest(Request(slices=2, matrix=64, seed=seed), lambda done, total: seen.append((done, total)))
+        scan_chest(
+            Request(slices=2, matrix=64, patient=Patient(seed), noise_seed=seed),
+            lambda done, total: seen.append((done, total)),
+        )
         for seed in (1, 1, 2)
     )
     assert np.array_equal(first.hu, again.hu)

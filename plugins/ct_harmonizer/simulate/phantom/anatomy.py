@@ -1,4 +1,4 @@
-"""The organs of a virtual chest, arms up, male, as signed distances in mm."""
+"""The organs of a virtual chest, arms up, as signed distances in mm."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from plugins.ct_harmonizer.simulate.phantom.patient import Patient
 from plugins.ct_harmonizer.simulate.phantom.solids import (
     Node,
     Points,
@@ -258,18 +259,29 @@ def _central(at: Points) -> tuple[Tensor, ...]:
     return heart(at), vessels(at), airways(at), tube(at, OESOPHAGUS)
 
 
-def organs(at: Points) -> dict[str, Tensor]:
-    """The signed distance of every organ in mm, by name."""
+def breasts(at: Points, stand_out_mm: float) -> Tensor:
+    """Lying on the back: flat, and to the sides; they stand out so far from the standard man's skin."""
+    half_width, half_depth = cage_semi_axes(torch.full_like(at.z, -35.0))
+    front_mm = float(half_depth.flatten()[0]) + 24
+    beside = Points(at.x.abs() - 0.55 * half_width, at.y + front_mm - 14, at.z + 35)
+    return ellipsoid(beside, (0, 0, 0), (62.0, stand_out_mm + 14, 58.0))
+
+
+def organs(at: Points, patient: Patient) -> dict[str, Tensor]:
+    """The signed distance of every organ in mm, by name, in the standard man's measures."""
     inner = chest_wall_and_lungs(at)
-    cage_mm, body_mm = inner["cage"], body(at)
+    cage_mm, lean_mm = inner["cage"], body(at)
+    body_mm = lean_mm - patient.fat_mm / patient.size
+    if patient.breast_mm > 0:
+        body_mm = union(body_mm, breasts(at, (patient.breast_mm + patient.fat_mm) / patient.size), 12)
     bone, cartilage = ribs(at, cage_mm)
     column, disc, arch, canal = spine(at)
-    mattress, board = couch(at)
+    mattress, board = couch(Points(at.x, at.y - patient.fat_mm / patient.size, at.z))  # the body lies on it
     return inner | {
         "mattress": mattress,
         "board": board,
         "body": body_mm,
-        "muscle": muscle(at, cage_mm, body_mm),
+        "muscle": muscle(at, cage_mm, lean_mm),
         "liver": torch.maximum(diaphragm(at), cage_mm) + 2.5,
         "cartilage": cartilage,
         "ribs": bone,

@@ -16,6 +16,7 @@ from torch import Tensor
 from plugins.ct_harmonizer.simulate.phantom import anatomy, tissue
 from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
 from plugins.ct_harmonizer.simulate.phantom.lungs import Nodule, draw_emphysema, draw_nodules, draw_trees
+from plugins.ct_harmonizer.simulate.phantom.patient import Patient
 from plugins.ct_harmonizer.simulate.phantom.solids import Points
 
 COARSER = 4  # fine pixels in a pixel of the anatomy's grid
@@ -47,9 +48,13 @@ class FineSlice:
 
 @dataclass(frozen=True, slots=True)
 class Chest:
-    """A patient, seen at the heights of a canvas. Made by `build`."""
+    """A patient, seen at the heights of a canvas. Made by `build`.
 
-    canvas: Canvas
+    Everything is drawn in the standard man's measures: a patient of another size is drawn on a canvas of another size.
+    """
+
+    patient: Patient
+    canvas: Canvas  # in the standard man's measures
     nodules: tuple[Nodule, ...]
     anatomy: dict[
         str, Tensor
@@ -99,7 +104,7 @@ class Chest:
 
         organ("mattress", tissue.MATTRESS)
         organ("board", tissue.COUCH_SHELL, 2.0, tissue.COUCH_CORE)
-        organ("body", tissue.SKIN, tissue.SKIN_MM, tissue.FAT + 7 * lobules)
+        organ("body", tissue.SKIN, tissue.SKIN_MM / self.patient.size, tissue.FAT + 7 * lobules)
         organ("muscle", tissue.MUSCLE + 9 * lobules.clamp(-2.5, 0.5) + 3 * texture)
         organ("cage", tissue.FAT + 5 * lobules)
         organ("liver", tissue.LIVER + 3 * lobules)
@@ -121,7 +126,13 @@ class Chest:
         heart, (heart_share,) = self._shares(number, "pericardium")
         spared[heart] -= heart_share
         rows_mm = ((torch.arange(size) - size // 2) * pixel_mm)[:, None]
-        parenchyma = tissue.LUNG_MIDDLE + tissue.LUNG_GRADIENT_PER_MM * rows_mm + 11 * texture + 9 * lobules
+        parenchyma = (
+            tissue.LUNG_MIDDLE
+            + self.patient.lung_hu
+            + tissue.LUNG_GRADIENT_PER_MM * rows_mm
+            + 11 * texture
+            + 9 * lobules
+        )
         lost = self._fine(self.emphysema[number])
         fissures, (fissure,) = self._shares(number, "fissure")
         parenchyma[fissures].lerp_(torch.tensor(tissue.FISSURE), fissure)
@@ -158,8 +169,8 @@ def _scaled(coarse: slice, factor: int, size: int) -> slice:
     return slice(coarse.start * factor, min((coarse.stop - 1) * factor + 1, size))
 
 
-def build(canvas: Canvas, seed: int, emphysema_share: float, detail: float, progress: Callable[[float], None]) -> Chest:
-    """A patient by seed, whose lungs are emphysema to about that share.
+def build(canvas: Canvas, patient: Patient, detail: float, progress: Callable[[float], None]) -> Chest:
+    """A patient at the heights of a canvas.
 
     `detail`, 0 to 1, is the share of the finest vessels that grow. `progress` is called with the share of the work done.
 
@@ -170,27 +181,29 @@ def build(canvas: Canvas, seed: int, emphysema_share: float, detail: float, prog
         raise ValueError(
             f"a canvas of {canvas.size} pixels and {len(canvas.z_mm)} slices: expected a multiple of 8, and 2"
         )
-    random = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
+    random = np.random.default_rng(patient.seed)
+    generator = torch.Generator().manual_seed(patient.seed)
+    canvas = canvas.scaled(1 / patient.size)
     trees = draw_trees(canvas, detail, random)
     progress(0.5)
-    nodule_shares, nodules = draw_nodules(canvas, random)
+    nodule_shares, nodules = draw_nodules(canvas, [d / patient.size for d in patient.nodules_mm], random)
     drawn = Drawn(*(torch.from_numpy(shares) for shares in (*trees, nodule_shares)))
     half = Canvas(canvas.z_mm, canvas.size // 2 + 1, canvas.pixel_mm * 2, canvas.thickness_mm)
-    emphysema = torch.from_numpy(draw_emphysema(half, emphysema_share, random))
+    emphysema = torch.from_numpy(draw_emphysema(half, patient.emphysema, random))
     progress(0.7)
     slices = len(canvas.z_mm)
     texture = tissue.noise(generator, slices, half.size, 1.0 / half.pixel_mm, 0.3)
     lobules = tissue.noise(generator, slices, canvas.size // COARSER + 1, 3.0 / (COARSER * canvas.pixel_mm), 0.8)
     progress(0.8)
-    organs = _anatomy(canvas)
+    organs = _anatomy(canvas, patient)
     bounds = {name: _bounds(distance) for name, distance in organs.items()}
-    chest = Chest(canvas, nodules, organs, bounds, drawn, emphysema, texture, lobules)
+    placed = tuple(nodule.scaled(patient.size) for nodule in nodules)
+    chest = Chest(patient, canvas, placed, organs, bounds, drawn, emphysema, texture, lobules)
     progress(1.0)
     return chest
 
 
-def _anatomy(canvas: Canvas) -> dict[str, Tensor]:
+def _anatomy(canvas: Canvas, patient: Patient) -> dict[str, Tensor]:
     size, step_mm = canvas.size // COARSER + 1, canvas.pixel_mm * COARSER
     across = (torch.arange(size, dtype=torch.float32) - (size - 1) / 2) * step_mm
     first, last, slices = float(canvas.z_mm[0]), float(canvas.z_mm[-1]), len(canvas.z_mm)
@@ -207,4 +220,4 @@ def _anatomy(canvas: Canvas) -> dict[str, Tensor]:
         flat = F.interpolate(scaled.flatten(1).T[None], size=slices, mode="linear", align_corners=True)
         return flat[0].T.reshape(slices, size, size)
 
-    return {name: voxels(distance_mm) for name, distance_mm in anatomy.organs(at).items()}
+    return {name: voxels(distance_mm) for name, distance_mm in anatomy.organs(at, patient).items()}

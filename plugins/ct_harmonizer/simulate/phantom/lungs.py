@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from plugins.ct_harmonizer.simulate.phantom import anatomy
 from plugins.ct_harmonizer.simulate.phantom.draw import Ball, Canvas, draw_ball, draw_tree, lumpy
+from plugins.ct_harmonizer.simulate.phantom.patient import Emphysema
 from plugins.ct_harmonizer.simulate.phantom.solids import Points
 from plugins.ct_harmonizer.simulate.phantom.trees import Tree, beside, grow
 
@@ -21,8 +22,6 @@ Box = tuple[tuple[float, float, float], tuple[float, float, float]]  # two corne
 SUPPLIED_POINTS = 8000  # in each lung, for each of its trees, at full detail
 _ARTERY_RADIUS_MM, _VEIN_RADIUS_MM = 7.0, 6.0
 _AIRWAY_OF_ARTERY_MM = 1.3  # an artery of this radius or more has an airway that is drawn
-NODULE_DIAMETERS_MM = (10.0, 14.0, 7.0)
-_EMPHYSEMA_RADII_MM = (1.4, 8.0)
 _EMPHYSEMA_POWER = 2.3
 
 
@@ -56,6 +55,11 @@ class Nodule:
 
     centre_mm: tuple[float, float, float]  # x, y, z of the patient
     diameter_mm: float  # of the ball of the same mean radius
+
+    def scaled(self, factor: float) -> Nodule:
+        """All lengths `factor` times as long."""
+        x, y, z = (of * factor for of in self.centre_mm)
+        return Nodule((x, y, z), self.diameter_mm * factor)
 
 
 def depth_mm(points: Array) -> Array:
@@ -91,44 +95,50 @@ def draw_trees(canvas: Canvas, detail: float, random: np.random.Generator) -> tu
     return vessels, walls, lumens
 
 
-def draw_nodules(canvas: Canvas, random: np.random.Generator) -> tuple[Volume, tuple[Nodule, ...]]:
-    """Solid nodules, each in its own third of the slices, alternately in the right and the left lung."""
+def draw_nodules(
+    canvas: Canvas, diameters_mm: Sequence[float], random: np.random.Generator
+) -> tuple[Volume, tuple[Nodule, ...]]:
+    """Solid nodules, each in its own share of the slices, alternately in the right and the left lung."""
     volume, nodules = canvas.empty(), []
     low, high = float(canvas.z_mm.min()), float(canvas.z_mm.max())
-    third = (high - low) / len(NODULE_DIAMETERS_MM)
-    for order, diameter in enumerate(NODULE_DIAMETERS_MM):
-        middle = high - third * (order + 0.5)
+    share = (high - low) / max(len(diameters_mm), 1)
+    for order, diameter in enumerate(diameters_mm):
+        middle = high - share * (order + 0.5)
         (x0, y0, _), (x1, y1, _) = (LEFT if order % 2 else RIGHT).box
-        box = ((x0, y0, middle - third / 4), (x1, y1, middle + third / 4))
+        box = ((x0, y0, middle - share / 4), (x1, y1, middle + share / 4))
         centre = spread(random, box, 1, diameter / 2 + 3)[0]
         draw_ball(canvas, volume, lumpy(centre, diameter / 2, 0.16, random))
         nodules.append(Nodule((float(centre[0]), float(centre[1]), float(centre[2])), diameter))
     return volume, tuple(nodules)
 
 
-def draw_emphysema(canvas: Canvas, share: float, random: np.random.Generator) -> Volume:
-    """Share of lost tissue in each voxel, about `share` of the lung in all."""
+def draw_emphysema(canvas: Canvas, emphysema: Emphysema, random: np.random.Generator) -> Volume:
+    """Share of lost tissue in each voxel, about `emphysema.share` of the lung in all."""
     volume = canvas.empty()
-    for ball in _holes(canvas, share, random):
+    for ball in _holes(canvas, emphysema, random):
         draw_ball(canvas, volume, ball)
     return volume
 
 
-def _holes(canvas: Canvas, share: float, random: np.random.Generator) -> Iterator[Ball]:
-    """Lost tissue: sizes by a power law (Mishima et al., PNAS 96:8829, 1999), in clusters, more towards the apex."""
+def _holes(canvas: Canvas, emphysema: Emphysema, random: np.random.Generator) -> Iterator[Ball]:
+    """Lost tissue, hole by hole."""
     low, high = float(canvas.z_mm.min()) - 5, float(canvas.z_mm.max()) + 5
     box: Box = ((-145.0, -100.0, low), (145.0, 100.0, high))
     probes = random.uniform(*box, (20000, 3))
     lung_mm3 = (depth_mm(probes) < 0).mean() * float(np.prod(np.subtract(box[1], box[0])))
-    wanted_mm3 = -np.log1p(-share) * lung_mm3  # holes overlap
-    smallest, largest = _EMPHYSEMA_RADII_MM
+    # Holes overlap, and more in clusters than by chance.
+    wanted_mm3 = -np.log1p(-emphysema.share) * (1 + 2.4 * emphysema.share**2) * lung_mm3
+    smallest, largest = emphysema.radii_mm
     power = 1 - _EMPHYSEMA_POWER
     chance = random.uniform(size=40000)
     radii = (smallest**power + chance * (largest**power - smallest**power)) ** (1 / power)
     radii = radii[: int(np.searchsorted(np.cumsum(4 / 3 * np.pi * radii**3), wanted_mm3)) + 1]
     clusters = spread(random, box, 400, 2.0)
+    if emphysema.kind == "paraseptal":  # along the pleura
+        near = spread(random, box, 4000, 1.0)
+        clusters = near[np.argsort(-depth_mm(near))[:400]]
     height = (clusters[:, 2] - low) / (high - low)
-    weight = np.exp(1.2 * height + random.normal(0, 0.9, len(height)))
+    weight = np.exp(emphysema.apical * height + random.normal(0, 0.9, len(height)))
     home = clusters[random.choice(len(clusters), len(radii), p=weight / weight.sum())]
     for centre, radius in zip(home + random.normal(0, 7.0, home.shape), radii, strict=True):
         yield lumpy(centre, float(radius), 0.3, random)
