@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+_Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
@@ -32,7 +34,7 @@ class Kernel:
     @property
     def limit_per_mm(self) -> float:
         """The frequency above which the MTF is under 1/1000."""
-        return _falls_to(1e-3, lambda x: float(self.mtf(np.array(x))), self.f10_per_mm, 10 * self.f10_per_mm)
+        return _falls_to(1e-3, self.mtf, self.f10_per_mm, 10 * self.f10_per_mm)
 
 
 def kernel(name: str, f50_per_mm: float, f10_per_mm: float, enhancement: float = 0.0) -> Kernel:
@@ -43,8 +45,8 @@ def kernel(name: str, f50_per_mm: float, f10_per_mm: float, enhancement: float =
     """
 
     def crossings(power: float) -> tuple[float, float]:
-        def curve(x: float) -> float:
-            return float((1 + enhancement * x**2) * np.exp(-(x**power)))
+        def curve(x: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray((1 + enhancement * x**2) * np.exp(-(x**power)))
 
         half = _falls_to(0.5, curve, 0.5, 20.0)
         return half, _falls_to(0.1, curve, half, 40.0)
@@ -85,12 +87,12 @@ def peaked(name: str, f50_per_mm: float, f10_per_mm: float, peak: float = 1.0) -
     return made
 
 
-def _falls_to(level: float, curve: Callable[[float], float], low: float, high: float) -> float:
+def _falls_to(level: float, curve: _Curve, low: float, high: float) -> float:
     """The last place in (low, high) where the curve falls through the level."""
     grid = np.linspace(low, high, 2000)
-    above = np.flatnonzero(np.array([curve(float(x)) for x in grid]) > level)
+    above = np.flatnonzero(curve(grid) > level)
     start = int(above[-1]) if above.size else 0
-    return float(brentq(lambda x: curve(x) - level, grid[start], grid[min(start + 1, grid.size - 1)]))
+    return float(brentq(lambda x: float(curve(np.array(x))) - level, grid[start], grid[min(start + 1, grid.size - 1)]))
 
 
 # After the public figures for Siemens Br40 and Br59; SHARP lies between Br49 and Br59.
