@@ -120,15 +120,26 @@ def _taps(grid: Grid, angles_rad: Tensor, frequency_per_mm: Tensor) -> Iterator[
 
 def _transposed_sum(index: Tensor, kernel: Tensor, source: Tensor, cells: int) -> Tensor:
     """(cell, value): each source row, weighted, added into its cells; summed in a fixed order on every device."""
+    by_cell = _counted if index.device.type == "cpu" else _sorted
+    rows, weights, offsets = by_cell(index, kernel, cells)
+    return F.embedding_bag(rows, source, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True)
+
+
+def _counted(index: Tensor, kernel: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Points and weights (point x tap,) in the order of their cells, and where each cell begins (cells + 1,): scipy's counting sort."""
     points, taps = index.shape
     starts = np.arange(0, points * taps + 1, taps)
     matrix = csr_matrix(
-        (kernel.flatten().cpu().numpy(), index.flatten().cpu().numpy(), starts), shape=(points, cells), copy=False
+        (kernel.flatten().numpy(), index.flatten().numpy(), starts), (points, cells), copy=False
     ).tocsc()
-    rows = torch.from_numpy(matrix.indices).to(source.device)
-    offsets = torch.from_numpy(matrix.indptr).to(source.device)
-    weights = torch.from_numpy(matrix.data).to(source.device)
-    return F.embedding_bag(rows, source, offsets, mode="sum", per_sample_weights=weights, include_last_offset=True)
+    return torch.from_numpy(matrix.indices), torch.from_numpy(matrix.data), torch.from_numpy(matrix.indptr)
+
+
+def _sorted(index: Tensor, kernel: Tensor, cells: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same as `_counted` without leaving the device, which sorts fast where a CPU does not."""
+    cell, order = torch.sort(index.flatten(), stable=True)
+    offsets = torch.searchsorted(cell, torch.arange(cells + 1, device=cell.device))
+    return order // index.shape[1], kernel.flatten()[order], offsets
 
 
 def _kaiser_bessel(distance: Tensor) -> Tensor:

@@ -119,7 +119,7 @@ def _scan_chest(request: Request, progress: Progress) -> Scan:
     generator = torch.Generator().manual_seed(request.noise_seed)
     shape = (request.slices, request.matrix, request.matrix)
     hu, true_hu, lung, emphysema = (np.empty(shape, kind) for kind in (np.int16, np.float32, np.bool_, np.float32))
-    integrate = _Integrate(grid, request.image)
+    integrate = Integrate(grid, request.image)
     done = request.slices
     batch: list[Tensor] = []
     for number, fine in enumerate(chest.slices()):
@@ -140,7 +140,7 @@ def _scan_chest(request: Request, progress: Progress) -> Scan:
     return Scan(hu, Truth(true_hu, lung, emphysema, chest.nodules), request)
 
 
-class _Integrate:
+class Integrate:
     """Means over the image's pixels of a fine slice (row, column), exact for square pixels."""
 
     def __init__(self, fine: Grid, image: Grid) -> None:

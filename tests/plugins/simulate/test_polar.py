@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from plugins.ct_harmonizer.simulate.polar import Grid, analyse, synthesise
+from plugins.ct_harmonizer.simulate.polar import Grid, _counted, _sorted, analyse, synthesise
 
 ANGLES = torch.arange(40, dtype=torch.float64) * math.pi / 40
 FREQUENCY = torch.linspace(-0.4, 0.4, 201, dtype=torch.float64)
@@ -36,3 +36,10 @@ def test_synthesis_is_the_adjoint_of_analysis(centre_mm):
     one_way = (analyse(images, grid, ANGLES, FREQUENCY).conj() * lines).sum()
     other_way = (images.conj() * synthesise(lines, grid, ANGLES, FREQUENCY)).sum() * grid.pixel_mm**2
     assert abs(one_way - other_way) < 1e-4 * abs(one_way)
+
+
+def test_an_accelerator_adds_up_in_the_same_order_as_a_cpu():
+    torch.manual_seed(4)
+    index, kernel = torch.randint(0, 500, (300, 36)), torch.rand(300, 36)
+    for there, here in zip(_sorted(index, kernel, 500), _counted(index, kernel, 500), strict=True):
+        assert torch.equal(there, here.to(there.dtype))
