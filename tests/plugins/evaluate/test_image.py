@@ -30,9 +30,7 @@ def test_figures_are_those_of_scikit_image(pair) -> None:
         100 * np.mean([metrics.normalized_root_mse(t, i, normalization="euclidean") for t, i in each]), rel=1e-6
     )
     ssim = [
-        metrics.structural_similarity(
-            t, i, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
+        metrics.structural_similarity(t, i, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
         for t, i in each
     ]
     assert found.ssim_percent == pytest.approx(100 * np.mean(ssim), rel=1e-6)

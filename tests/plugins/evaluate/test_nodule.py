@@ -13,9 +13,7 @@ SPACING = (1.0, 0.7, 0.7)
 
 def ball(radius_mm: float, middle: tuple[float, float, float] = (14.2, 20.4, 19.7)) -> np.ndarray:
     """A solid ball of 40 HU in lung of -860, its edge as wide as a voxel."""
-    axes = [
-        (np.arange(length) - at) * step for length, at, step in zip((30, 42, 40), middle, SPACING, strict=True)
-    ]
+    axes = [(np.arange(length) - at) * step for length, at, step in zip((30, 42, 40), middle, SPACING, strict=True)]
     away = np.sqrt(axes[0][:, None, None] ** 2 + axes[1][:, None] ** 2 + axes[2] ** 2)
     return (-860 + 900 * np.clip((radius_mm - away) / 0.8 + 0.5, 0, 1)).astype(np.float32)
 
