@@ -1,14 +1,8 @@
 """How near virtual images that nothing has harmonized are to those of Zarei et al. (2024): `python -m plugins.ct_harmonizer.simulate.realism --phantoms 20 --seed 90001`.
 
-Random patients, two slices of each, in the paper's 16 reconstructions at 100 and at 20 mAs; each figure is of a patient and a rendition:
-
-    x = (HU + 1024) / 2048, t the truth alike        so that air is 0.01 and the range 1
-    SSIM   mean structural similarity (Wang et al. 2004): Gaussian window of 1.5 pixels, constants 0.01 and 0.03, range 1; mean over slices
-    PSNR   10 log10(1 / mean((x - t)^2)); mean over slices
-    NRMSE  ||x - t|| / ||t||, Euclidean; mean over slices
-    LAA-950, Perc15  over the lung voxels of both slices, image against truth
-
-The paper does not say its scale; on this one a chest has the ratio of NRMSE to RMSE / range that its tables show.
+Random patients, two slices of each, in the paper's 16 reconstructions at 100 and at 20 mAs; each figure is of a patient and a rendition. `evaluate/image.py` has the
+formulas of SSIM, PSNR and NRMSE, means over the slices; LAA-950 and Perc15 are of the lung voxels of both slices, image against truth. The paper does not say its
+scale; on the one used a chest has the ratio of NRMSE to RMSE / range that its tables show.
 """
 
 from __future__ import annotations
@@ -21,8 +15,8 @@ from dataclasses import astuple, dataclass, fields
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 
+from plugins.ct_harmonizer.evaluate.image import image_error
 from plugins.ct_harmonizer.simulate.iterative import regularise
 from plugins.ct_harmonizer.simulate.phantom.chest import build
 from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
@@ -57,29 +51,11 @@ PAPER_DEVIATION = Distance(16.4, 3.7, 9.7, 8.7, 45.4)
 
 def distance(image: Images, truth: Images, lung: NDArray[np.bool_]) -> Distance:
     """Of slices in HU from the truth, by the formulas above; `lung` must hold a voxel."""
-
-    def scaled(hu: Images) -> NDArray[np.float64]:
-        return (hu.astype(np.float64) + 1024) / 2048
-
-    pairs = list(zip(scaled(image), scaled(truth), strict=True))
-    squares = [(float(np.mean((x - t) ** 2)), float(np.mean(t**2))) for x, t in pairs]
-    ssim = [_ssim(x, t) for x, t in pairs]
-    psnr = [-10 * np.log10(error) for error, _ in squares]
-    nrmse = [np.sqrt(error / of) for error, of in squares]
+    error = image_error(image, truth)
     inside, truly = image[lung], truth[lung]
     laa = 100 * abs(float((inside < -950).mean()) - float((truly < -950).mean()))
     perc15 = abs(float(np.percentile(inside, 15)) - float(np.percentile(truly, 15)))
-    return Distance(
-        100 * float(np.mean(ssim)), float(np.mean(psnr)), 100 * float(np.mean(nrmse)), float(laa), float(perc15)
-    )
-
-
-def _ssim(image: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
-    """Of one slice whose range is 1."""
-    found: float = structural_similarity(  # type: ignore[no-untyped-call]
-        truth, image, data_range=1, gaussian_weights=True, use_sample_covariance=False
-    )
-    return found
+    return Distance(error.ssim_percent, error.psnr_db, error.nrmse_percent, float(laa), float(perc15))
 
 
 def measure(patient: Patient, chosen: Sequence[Rendition], matrix: int = 512) -> Iterator[tuple[str, Distance]]:

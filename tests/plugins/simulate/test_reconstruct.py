@@ -109,10 +109,21 @@ def noise_hu(exposure, made, mas, image=None):
     return float(noisy[radius_mm(image) < 50].std())
 
 
-@pytest.mark.parametrize(("name", "expected"), [("Br32", 24), ("Br40", 35), ("Br49", 59), ("Br59", 122)])
-def test_noise_at_20_mas_is_near_that_of_a_120_kvp_scanner(cylinders, name, expected):
+@pytest.mark.parametrize(
+    ("name", "expected", "within"),
+    [
+        ("Br32", 24, 0.12),
+        ("Br40", 35, 0.12),
+        ("Br49", 59, 0.12),
+        ("Br59", 122, 0.12),
+        ("Br64", 161, 0.3),
+        ("Br69", 202, 0.3),
+    ],
+)
+def test_noise_at_20_mas_is_near_that_of_a_120_kvp_scanner(cylinders, name, expected, within):
+    """The published ratios are of kernels that do not divide the scanner's blur out: the sharpest lie lower than here."""
     made = by_name(f"Force {name} 20 mAs").kernel
-    assert noise_hu(cylinders, made, 20) == pytest.approx(expected, rel=0.2)
+    assert noise_hu(cylinders, made, 20) == pytest.approx(expected, rel=within)
 
 
 def test_noise_falls_with_the_root_of_the_dose(cylinders):
