@@ -18,7 +18,7 @@ from plugins.ct_harmonizer.mtf.noise import detrended, nps_of
 
 CONTRAST_HU = 100.0  # of the disc against what is round it: a faint nodule in lung
 DIAMETER_MM = 5.0
-_PATCH, _PATCHES_LEAST = 24, 10
+_PATCH, _PATCHES_LEAST = 16, 10
 
 Curve = NDArray[np.float64]
 
@@ -70,7 +70,7 @@ def transfer(
 def noise_power(
     residual_hu: NDArray[np.floating], where: NDArray[np.bool_], pixel_mm: tuple[float, float], frequency_per_mm: Curve
 ) -> Curve | None:
-    """Power in HU^2 mm^2 of residuals (slice, row, column) in patches of 24 pixels wholly in `where`; None where there are fewer than 10.
+    """Power in HU^2 mm^2 of residuals (slice, row, column) in patches of 16 pixels wholly in `where`; None where there are fewer than 10.
 
     Beyond the image's Nyquist frequency it is 0.
     """

@@ -1,0 +1,46 @@
+"""`python -m plugins.ct_harmonizer.evaluate --phantoms 8 --seed 900001 --out DIR`: study, tables, report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from plugins.ct_harmonizer.evaluate import report, tables
+from plugins.ct_harmonizer.evaluate.methods import named
+from plugins.ct_harmonizer.evaluate.study import Plan, Progress, reference, run
+
+
+def evaluate(plan: Plan, folder: Path, jobs: int, progress: Progress) -> tuple[str, Path]:
+    """Study the plan and write the report; the acceptance table as Markdown, and the page."""
+    rows = run(plan, folder / "rows", jobs, progress)
+    _, page = report.write(rows, plan, named(reference(plan.matrix)), folder)
+    return report.markdown_table(tables.acceptance(rows)), page
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m plugins.ct_harmonizer.evaluate",
+        description="How well each method harmonizes unseen virtual patients. What was measured in --out already is not measured again.",
+    )
+    default = Plan()
+    parser.add_argument("--phantoms", type=int, default=default.phantoms)
+    parser.add_argument("--seed", type=int, default=default.seed, help="of the first phantom")
+    parser.add_argument("--slices", type=int, default=default.slices, help="of each chest, two at least")
+    parser.add_argument("--matrix", type=int, default=default.matrix)
+    parser.add_argument("--no-nodules", action="store_true")
+    parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--out", type=Path, required=True)
+    chosen = parser.parse_args()
+    plan = Plan(chosen.phantoms, chosen.seed, chosen.slices, chosen.matrix, not chosen.no_nodules)
+
+    def told(done: int, total: int) -> None:
+        sys.stderr.write(f"\r{done} of {total} phantoms")
+        sys.stderr.flush()
+
+    table, page = evaluate(plan, chosen.out, chosen.jobs, told)
+    sys.stdout.write(f"\n{table}\n\nReport: {page}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What is compared: each method turns an image that is not harmonized, with its MTF, into one that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from plugins.ct_harmonizer.evaluate import bands
+from plugins.ct_harmonizer.physics.filter import apply, gain_towards
+from plugins.ct_harmonizer.physics.kernels import TARGETS
+
+TARGET = "Br40"
+SKIN_SHARE, MAX_GAIN, NOISE_TO_SIGNAL = 0.7, 2.0, 0.02  # as the plugin's defaults
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """An image as a method gets it."""
+
+    hu: NDArray[np.float32]  # (slice, row, column)
+    spacing_mm: tuple[float, float, float]
+    frequency_per_mm: NDArray[np.float64]
+    mtf: NDArray[np.float64]  # at the skin
+    lungs: NDArray[np.bool_]
+
+
+Method = Callable[[Rendered], NDArray[np.float32]]
+
+
+def identity(image: Rendered) -> NDArray[np.float32]:
+    """Not harmonized."""
+    return image.hu
+
+
+def linear(image: Rendered) -> NDArray[np.float32]:
+    """Eq. 2 as a regularised filter towards Br40, with the defaults of the plugin's classical mode."""
+    frequency = image.frequency_per_mm
+    gain = gain_towards(
+        TARGETS[TARGET].mtf(frequency),
+        np.interp(frequency * SKIN_SHARE, frequency, image.mtf),
+        frequency,
+        max_gain=MAX_GAIN,
+        noise_to_signal=NOISE_TO_SIGNAL,
+    )
+    clear = np.zeros(image.hu.shape[1:], bool)
+    return np.stack([apply(flat, clear, gain, image.spacing_mm[1:]) for flat in image.hu])
+
+
+def band_energy(reference: bands.Reference) -> Method:
+    """Band energies brought to the reference's."""
+
+    def normalized(image: Rendered) -> NDArray[np.float32]:
+        return bands.normalize(image.hu, image.lungs, image.spacing_mm[1:], reference)
+
+    return normalized
+
+
+def named(reference: bands.Reference) -> dict[str, Method]:
+    """All methods by the names that reports call them."""
+    return {"identity": identity, "Eq. 2 filter": linear, "band energy": band_energy(reference)}
