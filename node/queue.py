@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from dbos import DBOS, DBOSClient, DBOSConfig, EnqueueOptions
 from sqlalchemy.orm import Session
 
 from node.store.session import Database
@@ -47,6 +46,8 @@ class Taken:
 
 def prepare(url: str) -> None:
     """Create the queue's tables, or bring them up to date. Any number of processes may do so at once."""
+    from dbos import DBOS  # here and below, as most commands never touch the queue
+
     _quiet()
     DBOS.migrate(url)
 
@@ -70,6 +71,8 @@ class Queue:
     """The queue as those see it who put jobs in and look after them."""
 
     def __init__(self, database: Database) -> None:
+        from dbos import DBOSClient
+
         prepare(database.url)
         self._client = DBOSClient(system_database_url=database.url, application_name=_APPLICATION)
 
@@ -77,6 +80,8 @@ class Queue:
         """Enqueue this attempt at a job in the caller's transaction, to start neither before `delay_s` from now nor
         before its `starts_at`.
         """
+        from dbos import EnqueueOptions
+
         session.flush()  # a new job has its defaults only then
         options = EnqueueOptions(
             workflow_name=_WORKFLOW,
@@ -136,6 +141,8 @@ class Executor:
 
     def start(self) -> None:
         """Resume what this worker had in hand when it died, then take jobs."""
+        from dbos import DBOS, DBOSClient, DBOSConfig
+
         _quiet()
         client = DBOSClient(system_database_url=self._url, application_name=_APPLICATION)
         client.register_queue(NAME, worker_concurrency=1, polling_interval_sec=self._poll_s)
@@ -162,11 +169,15 @@ class Executor:
 
     def stop(self) -> None:
         """Take no more jobs. A job in hand is not waited for: it must have been let go of before."""
+        from dbos import DBOS
+
         DBOS.destroy(destroy_registry=True)
 
 
 def step(name: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Call a function as a recorded step of the running job; its result must be plain data."""
+    from dbos import DBOS
+
     return DBOS.run_step({"name": name}, function, *args, **kwargs)
 
 

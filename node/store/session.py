@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.orm import Session, sessionmaker
 
 from node.errors import OperatorError
 from node.store.durable import PRIVATE
+
+if TYPE_CHECKING:
+    from alembic.config import Config as AlembicConfig
 
 _AFTER_COMMIT = "harmonode_after_commit"
 _WRITE = {"harmonode_write": True}
@@ -123,6 +122,8 @@ def migrations_dir() -> Path:
 
 
 def _alembic(url: str) -> AlembicConfig:
+    from alembic.config import Config as AlembicConfig  # here, as most commands need no migration
+
     config = AlembicConfig()
     config.set_main_option("script_location", str(migrations_dir()))
     config.attributes["url"] = url
@@ -131,12 +132,17 @@ def _alembic(url: str) -> AlembicConfig:
 
 def upgrade(url: str) -> None:
     """Bring the database to the newest migration; creates it where there is none."""
+    from alembic import command
+
     Database(url).close()
     command.upgrade(_alembic(url), "head")
 
 
 def revision(database: Database) -> tuple[str | None, str | None]:
     """The migration the database is at, and the newest one."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     head = ScriptDirectory.from_config(_alembic(database.url)).get_current_head()
     with database.engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision(), head
