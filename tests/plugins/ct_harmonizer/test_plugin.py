@@ -112,6 +112,14 @@ def test_a_head_is_refused_unless_it_is_only_measured(plugin, series) -> None:
     assert f50[0] > 1.5 * f50[1]
 
 
+def test_half_a_chest_without_skin_is_refused_with_the_reason(plugin, series) -> None:
+    volume = series("chest/lidc-0001")
+    middle = (slice(None), slice(130, 380), slice(260, 420))
+    tight = replace(volume, hu=volume.hu[middle], padding=volume.padding[middle])
+    with pytest.raises(SeriesRefused, match=r"skin|lung"):
+        plugin.measure(tight, parameters(plugin, {"fallback": "refuse"}))
+
+
 def test_without_skin_or_table_the_series_is_refused_with_both_reasons(plugin, sharp) -> None:
     with pytest.raises(SeriesRefused, match=r"8 mm.*not harmonized"):
         plugin.measure(sharp, parameters(plugin, {"fallback": "refuse"}))
