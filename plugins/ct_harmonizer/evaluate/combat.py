@@ -61,6 +61,7 @@ def combat(
             continue
         own = standard.values[member]
         location, scale = own.mean(axis=0), own.var(axis=0, ddof=1)
+        scale[scale == 0] = 1  # a figure at the scanner's floor in all of the batch
         if empirical_bayes:
             location, scale = _shrunk(own, location, scale)
         adjusted[member] = (own - location) / np.sqrt(scale)

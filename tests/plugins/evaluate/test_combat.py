@@ -55,3 +55,10 @@ def test_batches_of_one_and_unknown_references_are_named() -> None:
         combat(np.zeros((3, 2)), ["a", "a", "b"])
     with pytest.raises(ValueError, match="'z' is none of a, b"):
         combat(np.zeros((4, 2)), ["a", "a", "b", "b"], reference="z")
+
+
+def test_a_figure_that_is_the_same_in_all_of_a_batch_stays_a_number() -> None:
+    features = np.random.default_rng(1).normal(0, 1, (8, 2))
+    features[4:, 0] = -1024
+    out = combat(features, ["here"] * 4 + ["floor"] * 4, reference="here", empirical_bayes=False)
+    assert out[4:, 0] == pytest.approx(features[:4, 0].mean())
