@@ -85,7 +85,7 @@ def _slices(plan: Plan, compared: dict[str, Method], path: Path) -> None:
     """The first phantom's first slice: a row a rendition, a column a method, the truth last."""
     case = acquire.chest(random_patient(plan.seed), 2, plan.matrix)
     taker = acquire.Taker(case)
-    figure = _figure(3.2 * (len(compared) + 1), 3.3 * len(_SHOWN))
+    figure = _figure(3.2 * (len(compared) + 1), 2.6 * len(_SHOWN))
     axes = figure.subplots(len(_SHOWN), len(compared) + 1, squeeze=False)
     for row, name in zip(axes, _SHOWN, strict=True):
         rendition = by_name(name)
