@@ -1,0 +1,148 @@
+"""Examples to learn from: slices of random patients in random renditions, beside what was truly there.
+
+A patient is drawn once, projected once, and exposed and reconstructed many times. `make` does it in memory; `Pool` keeps patients on the disk for machines
+that simulate slower than they train.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from plugins.ct_harmonizer.simulate import renditions
+from plugins.ct_harmonizer.simulate.phantom.chest import build
+from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
+from plugins.ct_harmonizer.simulate.phantom.patient import Patient, random_patient
+from plugins.ct_harmonizer.simulate.polar import Grid
+from plugins.ct_harmonizer.simulate.renditions import Rendition
+from plugins.ct_harmonizer.simulate.scanner import expose, project
+from plugins.ct_harmonizer.simulate.series import Integrate
+
+FREQUENCY_PER_MM: NDArray[np.float64] = np.linspace(0.0, 1.6, 81)
+SKIN_MM = 150.0  # from the isocentre to the skin of the standard man, on average round the chest
+
+_DRAWN = Grid(1112, 0.45)  # 500 mm: the fattest lie within
+_HEIGHTS_MM = (-110.0, 60.0)  # where lungs are, of the standard man
+_TRUTH_STEP_HU = 0.125  # truth is stored in whole steps of this
+
+
+@dataclass(frozen=True, slots=True)
+class Shots:
+    """Slices of one patient, true and in several renditions."""
+
+    hu: NDArray[np.int16]  # (rendition, slice, row, column), as stored
+    true_hu: NDArray[np.float32]  # (slice, row, column), integrated over the pixels, no blur but theirs, no noise
+    lung: NDArray[np.bool_]  # (slice, row, column)
+    mtf: NDArray[np.float32]  # (rendition, frequency) at the skin, at FREQUENCY_PER_MM
+    pixel_mm: float
+    thickness_mm: float
+    names: tuple[str, ...]  # of the renditions
+
+    def save(self, path: Path) -> None:
+        """Write an npz beside the path and rename it, so that no half file is ever read."""
+        draft = path.with_name(f".{path.stem}-{np.random.default_rng().integers(2**32):x}.npz")
+        np.savez(
+            draft,
+            hu=self.hu,
+            true_steps=np.round(self.true_hu / _TRUTH_STEP_HU).astype(np.int16),
+            lung=self.lung,
+            mtf=self.mtf,
+            geometry=np.array([self.pixel_mm, self.thickness_mm]),
+            names=np.array(self.names),
+        )
+        draft.rename(path)
+
+    @classmethod
+    def load(cls, path: Path) -> Shots:
+        with np.load(path) as kept:
+            pixel_mm, thickness_mm = kept["geometry"].tolist()
+            return cls(
+                kept["hu"],
+                kept["true_steps"].astype(np.float32) * np.float32(_TRUTH_STEP_HU),
+                kept["lung"],
+                kept["mtf"],
+                pixel_mm,
+                thickness_mm,
+                tuple(kept["names"].tolist()),
+            )
+
+
+def make(
+    patient: Patient,
+    chosen: Sequence[Rendition],
+    image: Grid,
+    z_mm: NDArray[np.float64],
+    *,
+    thickness_mm: float,
+    seed: int,
+    detail: float = 1.0,
+    device: torch.device | None = None,
+) -> Shots:
+    """Scan some slices of a patient in these renditions.
+
+    Args:
+        patient: who.
+        chosen: how; all with the same geometry of views and bins, and at this thickness.
+        image: the geometry of the images.
+        z_mm: (slice,) heights, two at least.
+        thickness_mm: of the slices.
+        seed: of the noise.
+        detail: share of the finest vessels, as `phantom.chest.build`.
+        device: where to project and reconstruct.
+    """
+    device = device or torch.device("cpu")
+    canvas = Canvas(z_mm, _DRAWN.size, _DRAWN.pixel_mm, thickness_mm)
+    integrate = Integrate(_DRAWN, image)
+    fine = list(build(canvas, patient, detail, lambda _share: None).slices())
+    truth = np.stack([integrate(one.hu + 1000).numpy() - 1000 for one in fine])
+    lung = np.stack([integrate(one.lung).numpy() >= 0.5 for one in fine])
+    volume = torch.stack([one.hu for one in fine]).to(device)
+    scanner = chosen[0].scanner
+    paths = project(volume, _DRAWN, scanner, _DRAWN.pixel_mm)
+    generator = torch.Generator(device).manual_seed(seed)
+    images = []
+    for rendition in chosen:
+        taken = rendition.at(thickness_mm=thickness_mm)
+        images.append(taken.render(expose(paths, taken.scanner), image, generator).to(torch.int16).cpu().numpy())
+    mtf = [rendition.mtf(FREQUENCY_PER_MM, SKIN_MM * patient.size) for rendition in chosen]
+    names = tuple(rendition.name for rendition in chosen)
+    return Shots(np.stack(images), truth, lung, np.stack(mtf).astype(np.float32), image.pixel_mm, thickness_mm, names)
+
+
+def random_shots(seed: int, *, slices: int, count: int, matrix: int = 512, device: torch.device | None = None) -> Shots:
+    """Any patient in `count` random renditions: field of view, centre, thickness and heights drawn too. The seed decides all."""
+    rng = np.random.default_rng([seed, 11])
+    patient = random_patient(seed)
+    field_mm = float(rng.uniform(300, 480)) * max(patient.size, 0.95)
+    image = Grid(matrix, field_mm / matrix, (float(rng.uniform(-15, 15)), float(rng.uniform(-15, 15))))
+    low, high = _HEIGHTS_MM
+    spacing = float(rng.uniform(8, (high - low) / slices))
+    start = float(rng.uniform(low, high - spacing * (slices - 1)))
+    z_mm = (start + spacing * np.arange(slices, dtype=np.float64)) * patient.size
+    thickness = float(np.exp(rng.uniform(np.log(0.6), np.log(4.0))))
+    chosen = [renditions.random(rng) for _ in range(count)]
+    return make(patient, chosen, image, z_mm, thickness_mm=thickness, seed=seed, device=device)
+
+
+class Pool:
+    """Shots on the disk, one file a patient."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def fill(self, seeds: Sequence[int], *, slices: int, count: int, matrix: int) -> Iterator[Path]:
+        """Make what is not there yet, and tell each file as it is done."""
+        for seed in seeds:
+            path = self._folder / f"{seed:06d}.npz"
+            if not path.exists():
+                random_shots(seed, slices=slices, count=count, matrix=matrix).save(path)
+            yield path
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in self._folder.glob("*.npz") if not path.name.startswith("."))

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+
+from plugins.ct_harmonizer.simulate.dataset import FREQUENCY_PER_MM, Pool, Shots, make
+from plugins.ct_harmonizer.simulate.phantom.patient import Patient
+from plugins.ct_harmonizer.simulate.polar import Grid
+from plugins.ct_harmonizer.simulate.renditions import by_name
+
+CHOSEN = [by_name("Force Br40 100 mAs"), by_name("Force Br59 20 mAs")]
+
+
+@pytest.fixture(scope="module")
+def shots():
+    return make(Patient(), CHOSEN, Grid(128, 2.8), np.array([-60.0, -20.0]), thickness_mm=3.0, seed=5, detail=0.02)
+
+
+def test_each_rendition_shows_the_truth_in_its_own_way(shots):
+    assert shots.hu.shape == (2, 2, 128, 128)
+    assert shots.hu.min() >= -1024
+    error = [(hu - shots.true_hu)[shots.lung] for hu in shots.hu]
+    assert abs(error[0].mean()) < 6
+    assert error[1].std() > 1.5 * error[0].std()  # a fifth of the dose, and sharper
+    f50 = [np.interp(-0.5, -mtf, FREQUENCY_PER_MM) for mtf in shots.mtf]
+    assert f50[0] < CHOSEN[0].kernel.f50_per_mm  # at the skin
+    assert f50[0] < f50[1] < CHOSEN[1].kernel.f50_per_mm
+
+
+def test_a_pool_gives_back_what_it_was_given(shots, tmp_path):
+    shots.save(tmp_path / "000001.npz")
+    (path,) = Pool(tmp_path).files()
+    again = Shots.load(path)
+    assert np.array_equal(again.hu, shots.hu)
+    assert np.abs(again.true_hu - shots.true_hu).max() <= 0.0625
+    assert np.array_equal(again.mtf, shots.mtf)
+    assert again.names == ("Force Br40 100 mAs", "Force Br59 20 mAs")
