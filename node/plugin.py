@@ -198,6 +198,15 @@ class Draws(Protocol):
         ...
 
 
+@runtime_checkable
+class Weighs(Protocol):
+    """A plugin with trained weights."""
+
+    def weights(self) -> str:
+        """Which they are, once they have been verified. Raises where they are missing or damaged."""
+        ...
+
+
 def available() -> list[str]:
     """Names of the installed plugins."""
     return sorted(point.name for point in entry_points(group=GROUP))

@@ -251,10 +251,12 @@ def _plugins(_config: Config) -> Iterator[Finding]:
         except Exception as error:  # noqa: BLE001 - a plugin may raise anything on import
             yield Finding(f"plugin {name}", "error", f"cannot be loaded: {error}", "reinstall it")
             continue
-        weights = getattr(loaded, "weights", None)
-        yield Finding(
-            f"plugin {name}", "ok", f"version {loaded.version}" + (f", {weights()}" if weights else ", without weights")
-        )
+        try:
+            weights = loaded.weights() if isinstance(loaded, plugin.Weighs) else "without weights"
+        except Exception as error:  # noqa: BLE001 - as above
+            yield Finding(f"plugin {name}", "error", str(error), "reinstall it")
+            continue
+        yield Finding(f"plugin {name}", "ok", f"version {loaded.version}, {weights}")
 
 
 def _accelerator(_config: Config) -> Iterator[Finding]:

@@ -28,9 +28,9 @@ class Sheet:
     measured: NDArray[np.float64]
     low: NDArray[np.float64]
     high: NDArray[np.float64]
-    source: NDArray[np.float64]  # the measured curve carried to isocentre
+    source: NDArray[np.float64]  # the measured curve carried to where the target is defined
     target: NDArray[np.float64]
-    expected: NDArray[np.float64]  # source times gain
+    expected: NDArray[np.float64] | None  # source times gain, where a filter is known
     origin: str  # "skin", or the kernel table's entry
     rows: tuple[tuple[str, float, float, str], ...]  # name, before, after, unit
 
@@ -160,11 +160,15 @@ def _draw_mtf(axes: Axes, sheet: Sheet) -> None:
     if at_skin:
         axes.fill_between(frequency, sheet.low, sheet.high, color=_SOURCE, alpha=0.2, linewidth=0)
         axes.plot(frequency, sheet.measured, color=_SOURCE, linewidth=1.8, label="measured at the skin, 95 % band")
-        axes.plot(frequency, sheet.source, color=_SOURCE, linewidth=1.0, linestyle="--", label="carried to isocentre")
+        if not np.array_equal(sheet.source, sheet.measured):
+            axes.plot(
+                frequency, sheet.source, color=_SOURCE, linewidth=1.0, linestyle="--", label="carried to isocentre"
+            )
     else:
         axes.plot(frequency, sheet.source, color=_SOURCE, linewidth=1.8, label=f"not measured: {sheet.origin}")
     axes.plot(frequency, sheet.target, color=_TARGET, linewidth=3.2, alpha=0.45, label=f"target {sheet.target_name}")
-    axes.plot(frequency, sheet.expected, color=_AFTER, linewidth=1.6, label="after, expected")
+    if sheet.expected is not None:
+        axes.plot(frequency, sheet.expected, color=_AFTER, linewidth=1.6, label="after, expected")
     axes.set_xlim(0, 1.2)
     axes.set_ylim(0, max(1.05, 1.05 * float(max(sheet.high.max(), sheet.source.max()))))
     axes.set_xlabel("cycles/mm")

@@ -16,12 +16,13 @@ from node.plugin import Curve, Measurement, Method, Quantity, Report, Verdict, V
 from plugins.ct_harmonizer import pictures
 from plugins.ct_harmonizer.comparison import compare
 from plugins.ct_harmonizer.metrics import LungMetrics, lung_mask, lung_metrics
+from plugins.ct_harmonizer.modes import Mode, classical, network
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM, Band, MTFCurve, MTFMeasurement, MTFRefused, measure_mtf
 from plugins.ct_harmonizer.mtf.body import NO_DATA_HU
 from plugins.ct_harmonizer.mtf.noise import Noise, measure_noise
-from plugins.ct_harmonizer.physics.filter import Gain, apply, gain_towards
 from plugins.ct_harmonizer.physics.guard import consistency
 from plugins.ct_harmonizer.physics.kernels import TARGETS, Kernel, look_up
+from plugins.ct_harmonizer.weights import shipped
 
 _SKIN = "skin"
 _LUNGS_LEAST_ML = 300.0
@@ -32,8 +33,13 @@ class HarmonizerParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    mode: Literal["classical"] = Field("classical", description="classical: Eq. 2 of the paper as a regularised filter")
-    target: str = Field("Br40", description=f"kernel to harmonize to, one of {', '.join(sorted(TARGETS))}")
+    mode: Literal["network", "classical"] = Field(
+        "classical",
+        description="network: the paper's physics-informed network, towards the patient without blur and noise, its weights provisional; classical: its Eq. 2 as a regularised filter, towards a kernel",
+    )
+    target: str = Field(
+        "Br40", description=f"kernel that the classical mode harmonizes to, one of {', '.join(sorted(TARGETS))}"
+    )
     target_f50_per_mm: float | None = Field(None, gt=0.1, lt=1.5, description="instead of a named target, with f10")
     target_f10_per_mm: float | None = Field(None, gt=0.15, lt=1.6, description="instead of a named target, with f50")
     max_gain: float = Field(2.0, ge=1.0, le=4.0, description="no frequency is amplified more than this")
@@ -72,14 +78,27 @@ class HarmonizerParameters(BaseModel):
 
     @property
     def kernel(self) -> Kernel:
-        """The target."""
+        """The classical mode's target."""
         if self.target_f50_per_mm is not None and self.target_f10_per_mm is not None:
             return Kernel("custom", self.target_f50_per_mm, self.target_f10_per_mm)
         return TARGETS[self.target]
 
 
+def mode_of(measurement: Measurement, parameters: HarmonizerParameters) -> Mode:
+    """How a series of this measurement is harmonized under these parameters."""
+    if parameters.mode == "network":
+        return network(measurement.data, parameters.skin_share, shipped())
+    return classical(
+        measurement.data,
+        parameters.kernel,
+        parameters.skin_share,
+        max_gain=parameters.max_gain,
+        noise_to_signal=parameters.noise_to_signal,
+    )
+
+
 class CTHarmonizer:
-    """Brings chest CT of any kernel to the resolution of one target kernel."""
+    """Brings chest CT of any kernel, dose and vendor to one resolution and noise."""
 
     name: ClassVar[str] = "ct_harmonizer"
     version: ClassVar[str] = "0.1.0"
@@ -111,28 +130,35 @@ class CTHarmonizer:
         return Measurement(data, _quantities(data, noise))
 
     def method(self, measurement: Measurement, parameters: HarmonizerParameters) -> Method:
-        """Eq. 2 from this measurement to the target."""
-        gain, source = _gain(measurement, parameters), _at_isocentre(measurement, parameters)
-        heard = source > 0.1
+        """How the slices are made from this measurement."""
+        mode = mode_of(measurement, parameters)
         settings = parameters.model_dump(exclude={"require_lungs"})
-        fingerprint = hashlib.sha256(json.dumps([self.name, self.version, settings], sort_keys=True).encode())
+        made_by = [self.name, self.version, settings, mode.fingerprint]
         return Method(
             self.name,
             self.version,
-            _description(measurement, parameters),
-            fingerprint.hexdigest(),
-            sharpens=bool((gain.gain[heard] > 1.02).any()),
-            smooths=bool((gain.gain[heard] < 0.98).any()),
-            target=parameters.kernel.name,
+            mode.description,
+            hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest(),
+            sharpens=mode.sharpens,
+            smooths=mode.smooths,
+            target=mode.target,
         )
 
     def harmonize(
         self, volume: Volume, measurement: Measurement, parameters: HarmonizerParameters
     ) -> Iterator[NDArray[np.float32]]:
-        """Filter slice by slice."""
-        gain = _gain(measurement, parameters)
-        for image, padding in zip(volume.hu, volume.padding, strict=True):
-            yield apply(image, _unknown(image, padding), gain, volume.spacing_mm[1:])
+        """Slice by slice."""
+        unknown = _unknown(volume.hu, volume.padding)
+        yield from mode_of(measurement, parameters).slices(volume.hu, unknown, volume.spacing_mm[1:])
+
+    def weights(self) -> str:
+        """Which weights the network has, each file held against its hash.
+
+        Raises:
+            WeightsError: they are missing or damaged.
+        """
+        found = shipped()
+        return f"weights {found.name}" + (", provisional: trained on a processor" if found.provisional else "")
 
     def check(
         self,
@@ -145,14 +171,15 @@ class CTHarmonizer:
         if not np.isfinite(harmonized[~volume.padding]).all():
             return Verdict(passed=False, reasons=("the harmonized slices hold values that are not numbers",))
         lungs = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
-        gain, f50 = _gain(measurement, parameters), float(measurement.data["f50_per_mm"])
+        mode = mode_of(measurement, parameters)
         shift = consistency(
             volume.hu,
             harmonized,
             _unknown(volume.hu, volume.padding),
             lungs,
-            gain=gain,
-            f50_per_mm=f50,
+            gain=mode.gain,
+            blur=mode.blur,
+            f50_per_mm=float(measurement.data["f50_per_mm"]),
             pixel_mm=volume.spacing_mm[1:],
         )
         figures = {
@@ -177,27 +204,28 @@ class CTHarmonizer:
         """LAA-950, Perc15, mass and noise before and after in the same lungs, the curves, and two pictures."""
         lungs = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
         before, after = (self._figures(hu, lungs, volume) for hu in (volume.hu, harmonized))
-        data, kernel = measurement.data, parameters.kernel
-        source, gain = _at_isocentre(measurement, parameters), _gain(measurement, parameters)
-        target = kernel.mtf(FREQUENCY_PER_MM)
+        data, mode = measurement.data, mode_of(measurement, parameters)
         axes = ("frequency in cycles/mm", "MTF")
         frequency = tuple(FREQUENCY_PER_MM.tolist())
         measured = data["curve"]
         curves = {
             "source": Curve(frequency, tuple(measured["mtf"]), *axes, tuple(measured["low"]), tuple(measured["high"])),
-            "target": Curve(frequency, tuple(target.tolist()), *axes),
-            "expected": Curve(frequency, tuple((source * gain.gain).tolist()), *axes),
-            "gain": Curve(frequency, tuple(gain.gain.tolist()), axes[0], "gain"),
         }
+        if mode.gain is not None:
+            curves |= {
+                "target": Curve(frequency, tuple(mode.target_mtf.tolist()), *axes),
+                "expected": Curve(frequency, tuple((mode.source_mtf * mode.gain.gain).tolist()), *axes),
+                "gain": Curve(frequency, tuple(mode.gain.gain.tolist()), axes[0], "gain"),
+            }
         sheet = pictures.Sheet(
-            f"{kernel.name}, f50 {kernel.f50_per_mm:.2f} /mm",
+            mode.title,
             FREQUENCY_PER_MM,
             np.array(measured["mtf"]),
             np.array(measured["low"]),
             np.array(measured["high"]),
-            source,
-            target,
-            source * gain.gain,
+            mode.source_mtf,
+            mode.target_mtf,
+            None if mode.gain is None else mode.source_mtf * mode.gain.gain,
             str(data["source"]),
             tuple((name, before[name].value, after[name].value, unit) for name, unit in _SHOWN if name in before),
         )
@@ -206,7 +234,7 @@ class CTHarmonizer:
                 volume.hu, harmonized, volume.padding, lungs, spacing_mm=volume.spacing_mm, sheet=sheet
             ),
         }
-        notes = [_description(measurement, parameters)]
+        notes = [mode.description]
         if data.get("distrust"):
             notes.append(f"The skin was not trusted: {data['distrust']}. The curve is that of the {data['source']}.")
         skin = data.get("skin", data)
@@ -404,45 +432,6 @@ def _noise_data(noise: Noise) -> dict[str, Any]:
         "hu2_mm2": nps.radial_hu2_mm2.tolist(),
     }
     return {"noise_hu": noise.level_hu, "nps": spectrum}
-
-
-def _at_isocentre(measurement: Measurement, parameters: HarmonizerParameters) -> NDArray[np.float64]:
-    """The source's MTF where the target's is defined: the skin's curve with its frequencies stretched by 1 / skin_share."""
-    mtf = np.array(measurement.data["curve"]["mtf"])
-    if measurement.data["source"] != _SKIN:
-        return mtf
-    return np.asarray(np.interp(FREQUENCY_PER_MM * parameters.skin_share, FREQUENCY_PER_MM, mtf))
-
-
-def _gain(measurement: Measurement, parameters: HarmonizerParameters) -> Gain:
-    return gain_towards(
-        parameters.kernel.mtf(FREQUENCY_PER_MM),
-        _at_isocentre(measurement, parameters),
-        FREQUENCY_PER_MM,
-        max_gain=parameters.max_gain,
-        noise_to_signal=parameters.noise_to_signal,
-    )
-
-
-def _description(measurement: Measurement, parameters: HarmonizerParameters) -> str:
-    """For Derivation Description (0008,2111)."""
-    data, kernel = measurement.data, parameters.kernel
-    if data["source"] == _SKIN:
-        where = (
-            f"MTF measured at the skin on {data['segments_accepted']} of {data['segments_seen']} segments;"
-            f" f50 at isocentre taken as {data['f50_per_mm'] / parameters.skin_share:.3f} /mm"
-        )
-    else:
-        where = f"MTF not measured but taken from the {data['source']}, since: {_short(str(data['distrust']))}"
-    return (
-        f"Resolution harmonized by a regularised linear filter, MTF target over MTF source (Zarei 2024, Eq. 2), gain at most {parameters.max_gain:g}. {where}."
-        f" Target {kernel.name}: f50 {kernel.f50_per_mm:.3f} /mm, f10 {kernel.f10_per_mm:.3f} /mm."
-    )
-
-
-def _short(text: str) -> str:
-    """A reason without what it goes on to list: a header's text is of 1024 characters."""
-    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _text(value: Any) -> str:

@@ -34,7 +34,7 @@ def run(plugin):
 
     def once(volume):
         if volume.series_instance_uid not in kept:
-            chosen = parameters(plugin, {})
+            chosen = parameters(plugin, {"mode": "classical"})
             stored = json.dumps(plugin.measure(volume, chosen).to_json(), allow_nan=False)
             measurement = Measurement.from_json(json.loads(stored))
             harmonized = np.stack(list(plugin.harmonize(volume, measurement, chosen)))
@@ -139,9 +139,9 @@ def test_the_fingerprint_follows_what_decides_the_pixels(plugin, run, soft) -> N
     measurement = run(soft)[1]
     prints = {
         plugin.method(measurement, parameters(plugin, given)).fingerprint
-        for given in ({}, {"target": "Br32"}, {"max_gain": 1.5}, {"skin_share": 1.0})
+        for given in ({}, {"mode": "network"}, {"target": "Br32"}, {"max_gain": 1.5}, {"skin_share": 1.0})
     }
-    assert len(prints) == 4
+    assert len(prints) == 5
     again = plugin.method(measurement, parameters(plugin, {"target": "Br32"}))
     assert again.fingerprint in prints
     assert again.name == "ct_harmonizer"
@@ -165,6 +165,23 @@ def test_wrong_parameters_are_named(plugin, given) -> None:
 
 
 def test_a_target_may_be_given_in_numbers(plugin, run, soft) -> None:
-    chosen = parameters(plugin, {"target_f50_per_mm": 0.3, "target_f10_per_mm": 0.5})
+    chosen = parameters(plugin, {"mode": "classical", "target_f50_per_mm": 0.3, "target_f10_per_mm": 0.5})
     measurement = run(soft)[1]
     assert "Target custom: f50 0.300 /mm, f10 0.500 /mm" in plugin.method(measurement, chosen).description
+
+
+def test_the_network_is_asked_for_and_says_that_its_weights_are_provisional(plugin, soft) -> None:
+    chosen = parameters(plugin, {"mode": "network"})
+    measurement = plugin.measure(soft, chosen)
+    method = plugin.method(measurement, chosen)
+    assert "PROVISIONAL" in method.description
+    assert plugin.weights().split()[2].rstrip(",") in method.description
+    assert len(method.description) <= 900
+    harmonized = np.stack(list(plugin.harmonize(soft, measurement, chosen)))
+    assert plugin.check(soft, harmonized, measurement, chosen).passed
+    report = plugin.report(soft, harmonized, measurement, chosen)
+    assert report.after["noise"].value < 0.5 * report.before["noise"].value
+    assert report.pictures["overview"].startswith(b"\x89PNG")
+    some = slice(10, 12)
+    part = replace(soft, hu=soft.hu[some], padding=soft.padding[some], headers=soft.headers[some])
+    assert np.array_equal(np.stack(list(plugin.harmonize(part, measurement, chosen))), harmonized[some])
