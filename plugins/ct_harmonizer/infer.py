@@ -98,7 +98,7 @@ class Harmonizer:
             result = to_hu(self._generator(from_hu(image), mtf.expand(len(image), -1, -1, -1)).float())
         pinned = torch.empty(result.shape, pin_memory=True)
         pinned.copy_(result, non_blocking=True)
-        done = torch.cuda.Event()
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
         done.record()
         return _Queued(pinned, done)
 
