@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from plugins.ct_harmonizer import modes
 from plugins.ct_harmonizer.evaluate import bands
+from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM
 from plugins.ct_harmonizer.physics.filter import apply, gain_towards
 from plugins.ct_harmonizer.physics.kernels import TARGETS
+from plugins.ct_harmonizer.weights import shipped
 
 TARGET = "Br40"
 SKIN_SHARE, MAX_GAIN, NOISE_TO_SIGNAL = 0.7, 2.0, 0.02  # as the plugin's defaults
@@ -49,6 +52,20 @@ def linear(image: Rendered) -> NDArray[np.float32]:
     return np.stack([apply(flat, clear, gain, image.spacing_mm[1:]) for flat in image.hu])
 
 
+def network(image: Rendered) -> NDArray[np.float32]:
+    """The shipped network, anchored, as the plugin's network mode."""
+    data = {"source": "skin", "segments_accepted": 0, "segments_seen": 0, "curve": {"mtf": _given(image)}}
+    made = modes.network(data, SKIN_SHARE, shipped()).slices(
+        image.hu, np.zeros(image.hu.shape, bool), image.spacing_mm[1:]
+    )
+    return np.stack(list(made))
+
+
+def _given(image: Rendered) -> NDArray[np.float64]:
+    """The image's MTF at the frequencies that measurements have."""
+    return np.interp(FREQUENCY_PER_MM, image.frequency_per_mm, image.mtf)
+
+
 def band_energy(reference: bands.Reference) -> Method:
     """Band energies brought to the reference's."""
 
@@ -60,4 +77,4 @@ def band_energy(reference: bands.Reference) -> Method:
 
 def named(reference: bands.Reference) -> dict[str, Method]:
     """All methods by the names that reports call them."""
-    return {"identity": identity, "Eq. 2 filter": linear, "band energy": band_energy(reference)}
+    return {"identity": identity, "Eq. 2 filter": linear, "band energy": band_energy(reference), "network": network}

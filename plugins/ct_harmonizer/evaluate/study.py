@@ -40,7 +40,7 @@ class Plan:
     """What is studied. The same plan gives the same rows."""
 
     phantoms: int = 8
-    seed: int = 900_001  # of the first phantom
+    seed: int = 910_001  # of the first phantom; the network's weights were chosen on 900001 to 900003
     slices: int = 2
     matrix: int = 512
     nodules: bool = True
