@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from plugins.ct_harmonizer.network.generator import Generator
 from plugins.ct_harmonizer.network.normalisation import from_hu, mtf_2d, to_hu
 from plugins.ct_harmonizer.network.read import read
+from plugins.ct_harmonizer.physics.filter import fill
 
 _MOST_AT_ONCE = 64
 _SHARE_OF_MEMORY = 0.6
@@ -88,7 +88,8 @@ class Harmonizer:
     @torch.inference_mode()
     def _start(self, hu: NDArray[np.float32], padding: NDArray[np.bool_], mtf: Tensor) -> _Queued:
         """Queue a batch; on a GPU the result is copied to pinned memory without waiting."""
-        filled = np.stack([_filled(image, pad) for image, pad in zip(hu, padding, strict=True)])
+        filled = np.stack([fill(image, pad) for image, pad in zip(hu, padding, strict=True)])
+        filled = np.clip(filled, _LEAST_HU, _MOST_HU)
         image = torch.from_numpy(filled)[:, None]
         if self.device.type == "cpu":
             alone: Tensor = to_hu(self._generator(from_hu(image), mtf))
@@ -113,12 +114,3 @@ class Harmonizer:
     def _fitting(self, shape: tuple[int, ...]) -> int:
         free, _total = torch.cuda.mem_get_info(self.device)
         return max(1, int(_SHARE_OF_MEMORY * free / (4 * _MAPS_AT_ONCE * shape[0] * shape[1])))
-
-
-def _filled(image: NDArray[np.float32], padding: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Padding as its nearest pixel, and values within what the network has seen."""
-    seen = image
-    if padding.any() and not padding.all():
-        nearest = ndimage.distance_transform_edt(padding, return_distances=False, return_indices=True)
-        seen = image[tuple(nearest)]
-    return np.clip(seen, _LEAST_HU, _MOST_HU).astype(np.float32)

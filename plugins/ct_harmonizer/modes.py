@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM
-from plugins.ct_harmonizer.physics.anchor import anchored, floor_of
+from plugins.ct_harmonizer.physics.anchor import anchored
+from plugins.ct_harmonizer.physics.clipping import floor_of
 from plugins.ct_harmonizer.physics.filter import Gain, apply, gain_towards
 from plugins.ct_harmonizer.physics.kernels import Kernel
 from plugins.ct_harmonizer.weights import Weights

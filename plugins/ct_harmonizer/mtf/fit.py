@@ -22,6 +22,7 @@ from scipy import interpolate, optimize, special
 
 from plugins.ct_harmonizer.mtf.curve import FREQUENCY_PER_MM
 from plugins.ct_harmonizer.mtf.edge import BIN_MM, CENTRES_MM
+from plugins.ct_harmonizer.physics.clipping import clipped_mean
 
 _STEP_PER_MM = 0.02  # repeats the edge every 25 mm, upside down
 _FINE_PER_MM: NDArray[np.float64] = (np.arange(100, dtype=np.float64) + 0.5) * _STEP_PER_MM
@@ -189,7 +190,7 @@ class EdgeModel:
             model = self._design(best) @ linear
             if clip is None or np.abs(model - before)[weight > 0].max() < _CLIP_SETTLED_HU:
                 break
-        seen = model if clip is None else _clipped_mean(model, clip)
+        seen = model if clip is None else clipped_mean(model, clip.floor_hu, clip.noise_hu)
         left = (esf_hu - seen)[weight > 0]
         return EdgeFit(_mtf(best, linear), seen, model, best, linear, esf_hu, misfit, float(np.sqrt(np.mean(left**2))))
 
@@ -278,12 +279,4 @@ def _unclipped(
     if not np.isfinite(model_hu).all():
         return esf_hu, weight
     passed = np.maximum(special.ndtr((model_hu - clip.floor_hu) / clip.noise_hu), 1e-3)
-    return model_hu + (esf_hu - _clipped_mean(model_hu, clip)) / passed, weight * passed
-
-
-def _clipped_mean(mean_hu: NDArray[np.float64], clip: Clip) -> NDArray[np.float64]:
-    """Mean of max(floor, N(mean, noise)): what averaging sees of values that a scanner has clipped."""
-    noise = clip.noise_hu
-    z = (mean_hu - clip.floor_hu) / noise
-    density = np.exp(-(np.minimum(np.abs(z), 30.0) ** 2) / 2) / np.sqrt(2 * np.pi)
-    return np.asarray(clip.floor_hu + (mean_hu - clip.floor_hu) * special.ndtr(z) + noise * density)
+    return model_hu + (esf_hu - clipped_mean(model_hu, clip.floor_hu, clip.noise_hu)) / passed, weight * passed

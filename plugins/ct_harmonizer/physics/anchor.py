@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
+from plugins.ct_harmonizer.physics.clipping import clipped_mean, upper_deviation
 from plugins.ct_harmonizer.physics.filter import Gain, apply
 
 CUTOFF_PER_MM = 0.03
@@ -46,30 +46,6 @@ def anchored(
     moved = apply(tissue * (before_hu - shown), nowhere, slow, pixel_mm)
     weight = np.maximum(apply(tissue, nowhere, slow, pixel_mm), _LEAST_WEIGHT)
     return np.where(unknown, before_hu, after_hu + moved / weight).astype(np.float32)
-
-
-def clipped_mean(mean_hu: NDArray[np.float32], floor_hu: float, noise_hu: float) -> NDArray[np.float32]:
-    """E[max(floor, N(mean, noise))]."""
-    z = (mean_hu - floor_hu) / noise_hu
-    density = np.exp(-(np.minimum(np.abs(z), 30.0) ** 2) / 2) / np.sqrt(2 * np.pi)
-    return np.asarray(floor_hu + (mean_hu - floor_hu) * special.ndtr(z) + noise_hu * density, np.float32)
-
-
-def upper_deviation(differences_hu: NDArray[np.float32]) -> float:
-    """Standard deviation by the upper half of the values, which clipping does not touch; half a HU at least."""
-    return max(float(np.quantile(differences_hu, special.ndtr(1.0)) - np.median(differences_hu)), 0.5)
-
-
-def floor_of(hu: NDArray[np.float32], padding: NDArray[np.bool_]) -> float | None:
-    """The HU below which the scanner stored nothing, where it clipped at all; of a volume or a slice."""
-    known = hu[~padding & (hu > -1200)]
-    if not known.size:
-        return None
-    lowest = float(known.min())
-    return lowest if np.mean(known <= lowest + 0.5) > _CLIPPED_LEAST else None
-
-
-_CLIPPED_LEAST = 1e-4  # share of voxels at the lowest value that tells of clipping
 
 
 def _low_pass() -> Gain:

@@ -60,12 +60,9 @@ def apply(
     Padding is filled from its nearest pixel before and left as it was after. The slice is mirrored round its border, so
     that no edge wraps round. Slices are filtered one by one: the bytes do not depend on what else is filtered.
     """
-    filled = image_hu
-    if padding.any():
-        if padding.all():
-            return image_hu.copy()
-        nearest = ndimage.distance_transform_edt(padding, return_distances=False, return_indices=True)
-        filled = image_hu[tuple(nearest)]
+    if padding.all():
+        return image_hu.copy()
+    filled = fill(image_hu, padding)
     rows, columns = image_hu.shape
     margin = [min(round(_MARGIN_MM / size), length) for size, length in zip(pixel_mm, (rows, columns), strict=True)]
     width = [
@@ -77,3 +74,11 @@ def apply(
     spectrum *= gain.on_grid(wide.shape, pixel_mm)
     result = fft.irfft2(spectrum, wide.shape)[margin[0] : margin[0] + rows, margin[1] : margin[1] + columns]
     return np.where(padding, image_hu, result.astype(np.float32))
+
+
+def fill(image_hu: NDArray[np.float32], padding: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """A slice (row, column) with each pixel of padding as the nearest that is none; as it was where all are, or none."""
+    if not padding.any() or padding.all():
+        return image_hu
+    nearest = ndimage.distance_transform_edt(padding, return_distances=False, return_indices=True)
+    return np.asarray(image_hu[tuple(nearest)])

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from plugins.ct_harmonizer.physics.anchor import clipped_mean, floor_of, upper_deviation
+from plugins.ct_harmonizer.physics.clipping import clipped_mean, floor_of, upper_deviation
 from plugins.ct_harmonizer.physics.filter import Gain, apply
 
 LUNG_LIMIT_HU, SOFT_LIMIT_HU = 2.0, 3.0

@@ -6,6 +6,7 @@ import csv
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -69,6 +70,15 @@ def train(  # noqa: PLR0915 - read from top to bottom, it is one story
             critic.load_state_dict(state["critic"])
         tell(f"resumed at step {step}")
 
+    keep = partial(
+        _keep,
+        last,
+        generator=generator,
+        optimizer=optimizer,
+        average=average,
+        discriminator=discriminator,
+        critic=critic,
+    )
     held_out = patients(out / "validation", matrix)
     examples = Examples(recipe, seed)
     seen = 0.0
@@ -111,26 +121,8 @@ def train(  # noqa: PLR0915 - read from top to bottom, it is one story
                 best = score
                 facts = {"step": str(step), "recipe": str(asdict(recipe)), **{k: f"{v:.4f}" for k, v in found.items()}}
                 checkpoint.export(out / "best.safetensors", average.weights, architecture, facts)
-            _keep(
-                last,
-                step=step,
-                best=best,
-                generator=generator,
-                optimizer=optimizer,
-                average=average,
-                discriminator=discriminator,
-                critic=critic,
-            )
-    _keep(
-        last,
-        step=step,
-        best=best,
-        generator=generator,
-        optimizer=optimizer,
-        average=average,
-        discriminator=discriminator,
-        critic=critic,
-    )
+            keep(step=step, best=best)
+    keep(step=step, best=best)
 
 
 def rate(step: int, recipe: Recipe) -> float:

@@ -1,4 +1,4 @@
-"""Patients and kernels that are never trained on, and how far off the generator is on them."""
+"""Patients that are never trained on, in named kernels that training meets only among random ones, and how far off the generator is on them."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from plugins.ct_harmonizer.physics.anchor import anchored, clipped_mean, floor_of, upper_deviation
+from plugins.ct_harmonizer.physics.anchor import anchored
+from plugins.ct_harmonizer.physics.clipping import clipped_mean, floor_of, upper_deviation
 from plugins.ct_harmonizer.physics.filter import Gain
 
 SHARP = Gain(np.array([0.0, 2.0]), np.array([1.0, 1.0]))
