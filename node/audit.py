@@ -53,6 +53,7 @@ class Event(StrEnum):
     RETENTION = "retention"  # files left the disk
     DISK = "disk"  # the free space came to another level
     ACCESS = "access"  # instances were read by a person or a program
+    CLOCK = "clock"  # the machine's wall clock was set
     REPOSITORY = "repository"  # an audit server went, or is back
 
 

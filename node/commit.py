@@ -38,7 +38,8 @@ _log = structlog.get_logger(__name__)
 
 _SUCCESS, _NOT_AUTHORISED, _NO_SUCH_TRANSACTION = 0x0000, 0x0124, 0x0112
 _FIRST_REPORT = timedelta(seconds=1)  # by then the index knows what was stored just before
-_FIRST_DELAY, _LONGEST_DELAY, _GIVE_UP = timedelta(seconds=5), timedelta(minutes=10), timedelta(days=2)
+_FIRST_DELAY, _LONGEST_DELAY = timedelta(seconds=5), timedelta(minutes=10)
+_MOST_TRIES = 300  # two days of them
 _AT_ONCE = 20  # requests a sweep looks at
 _ASKED_AT_ONCE = 500  # UIDs in one question to the database
 
@@ -97,7 +98,10 @@ class Commitments:
     def sweep(self, now: datetime | None = None) -> int:
         """Report on every request that is due; returns on how many. One that cannot be told is tried again later."""
         now = now or datetime.now(UTC)
-        due = sa.select(CommitmentRequest).where(CommitmentRequest.due_at <= now).order_by(CommitmentRequest.due_at)
+        # None is put off for so long: the clock was set back since.
+        never = CommitmentRequest.due_at > now + 2 * _LONGEST_DELAY
+        due = sa.select(CommitmentRequest).where(sa.or_(CommitmentRequest.due_at <= now, never))
+        due = due.order_by(CommitmentRequest.due_at)
         with self._database.read() as session:
             rows = session.scalars(due.limit(_AT_ONCE)).all()
             reports = [(row, self._judge(session, row)) for row in rows]
@@ -153,7 +157,7 @@ class Commitments:
             row = session.get_one(CommitmentRequest, row_id)
             row.tries += 1
             delay = min(_FIRST_DELAY * 2 ** min(row.tries, 16), _LONGEST_DELAY)
-            row.due_at = None if now - row.asked_at > _GIVE_UP else now + delay
+            row.due_at = None if row.tries >= _MOST_TRIES else now + delay
             _log.warning("a report on storage commitment could not be delivered", error=str(error), tries=row.tries)
             if row.due_at is None:
                 said = f"{row.calling_ae_title} cannot be told what became of its request for commitment: {error}"

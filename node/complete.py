@@ -13,7 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -29,6 +29,7 @@ from node.dicom.flaws import Flaw
 from node.dicom.headers import read_header
 from node.errors import ErrorKind, HarmonodeError, InvalidObject
 from node.journey import State
+from node.quiet import Quiet
 from node.series import Sender, SeriesFacts
 from node.store import quarantine
 from node.store.durable import PRIVATE
@@ -80,14 +81,23 @@ def sweep(
     spool_root: Path,
     now: datetime | None = None,
     ask_count: AskCount | None = None,
+    *,
+    quiet: Quiet | None = None,
 ) -> int:
-    """Move every series that is due to COMPLETE, or to REFUSED where it is malformed; returns how many moved."""
+    """Move every series that is due to COMPLETE, or to REFUSED where it is malformed; returns how many moved.
+
+    `quiet` is what earlier sweeps saw; without, the wall clock is trusted.
+    """
     now = now or datetime.now(UTC)
-    _mend_future(config.complete, database, now)
     counter = _Counter(config.complete, ask_count)
     moved = 0
-    for waiting in _waiting(config.complete, database, now):
-        quiet_s = (now - waiting.last_arrival_at).total_seconds()
+    receiving = _receiving(database)
+    stand = {one.id: ((one.instance_count, one.last_arrival_at), one.last_arrival_at) for one in receiving}
+    quiet_for = (quiet or Quiet()).look(stand, now)
+    for waiting in receiving:
+        quiet_s = quiet_for[waiting.id]
+        if not _is_due(config.complete, waiting, quiet_s):
+            continue
         expected = counter.ask(waiting, quiet_s)
         if expected != waiting.expected_count:
             _note_expected(database, waiting.id, expected)
@@ -133,29 +143,18 @@ def _source_of(settings: Complete, calling_ae_title: str) -> CountSource | None:
     return next((one for one in settings.count_sources if one.calling_ae_title == calling_ae_title), None)
 
 
-def _mend_future(settings: Complete, database: Database, now: datetime) -> None:
-    """A clock that was set back must not hang a series until it has caught up: its quiet time starts anew."""
-    future = sa.and_(
-        Series.state == str(State.RECEIVING), Series.last_arrival_at > now + timedelta(seconds=settings.quiet_s)
+def _is_due(settings: Complete, waiting: _Waiting, quiet_s: float) -> bool:
+    """Whether it has been quiet, or so long that a count may end the quiet time."""
+    may_be_counted = (
+        waiting.expected_count is not None or _source_of(settings, waiting.sender.calling_ae_title) is not None
     )
-    with database.read() as session:
-        if session.scalar(sa.select(Series.id).where(future).limit(1)) is None:
-            return
-    with database.write() as session:
-        session.execute(sa.update(Series).where(future).values(last_arrival_at=now))
-    _log.warning("the clock was set back: the quiet time of what is being received starts anew")
+    return quiet_s >= (min(settings.quiet_s, settings.quiet_when_counted_s) if may_be_counted else settings.quiet_s)
 
 
-def _waiting(settings: Complete, database: Database, now: datetime) -> list[_Waiting]:
-    counted = [source.calling_ae_title for source in settings.count_sources]
-    quiet = Series.last_arrival_at <= now - timedelta(seconds=settings.quiet_s)
-    quiet_when_counted = sa.and_(
-        sa.or_(Series.calling_ae_title.in_(counted), Series.expected_count.is_not(None)),
-        Series.last_arrival_at <= now - timedelta(seconds=settings.quiet_when_counted_s),
-    )
+def _receiving(database: Database) -> list[_Waiting]:
     query = (
         sa.select(Series)
-        .where(Series.state == str(State.RECEIVING), Series.instance_count > 0, sa.or_(quiet, quiet_when_counted))
+        .where(Series.state == str(State.RECEIVING), Series.instance_count > 0)
         .order_by(Series.last_arrival_at, Series.id)
     )
     with database.read() as session:

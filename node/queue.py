@@ -112,6 +112,19 @@ class Queue:
         """Put what a dead worker had in hand back into the queue."""
         self._client.resume_workflow(taken.workflow_id, queue_name=NAME)
 
+    def put_off(self) -> dict[str, datetime]:
+        """The workflows that wait for a time, and until when."""
+        waiting = self._client.list_workflows(status="DELAYED", queue_name=NAME, load_input=False, load_output=False)
+        return {
+            workflow.workflow_id: datetime.fromtimestamp(workflow.delay_until_epoch_ms / 1000, UTC)
+            for workflow in waiting
+            if workflow.delay_until_epoch_ms is not None
+        }
+
+    def put_off_until(self, job: Job, until: datetime) -> None:
+        """Let this attempt at a job, which waits for a time, wait for another."""
+        self._client.set_workflow_delay(workflow_id(job), delay_until_epoch_ms=int(until.timestamp() * 1000))
+
     def known(self, jobs: Iterable[Job]) -> set[str]:
         """Ids of those jobs whose attempt still waits in the queue or is in a worker's hand."""
         by_workflow = {workflow_id(job): job.id for job in jobs}

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.orm import Session
 
-from node import audit
+from node import audit, jumps
 from node.audit import Event
 from node.config import Config
 from node.journey import State
@@ -92,10 +92,10 @@ def due(config: Config, database: Database, now: datetime) -> list[Going]:
     found: list[Going] = []
     with database.read() as session:
         if settings.delivered_days is not None:
-            cutoff = now - timedelta(days=settings.delivered_days)
+            cutoff = _cutoff(session, now, settings.delivered_days)
             found += _going(session, _delivered(cutoff), f"delivered, and older than {settings.delivered_days:g} days")
         if settings.passed_days is not None:
-            cutoff = now - timedelta(days=settings.passed_days)
+            cutoff = _cutoff(session, now, settings.passed_days)
             why = f"not selected by any rule, and older than {settings.passed_days:g} days"
             found += _going(session, _resting(State.PASSED, cutoff), why)
     return found
@@ -105,9 +105,9 @@ def unconfirmed(config: Config, database: Database, now: datetime) -> list[str]:
     """Series Instance UIDs that are done and past their age, and stay: a destination has not said that it holds them."""
     if config.retention.delivered_days is None:
         return []
-    cutoff = now - timedelta(days=config.retention.delivered_days)
-    query = _resting(State.DONE, cutoff).where(~_confirmed())
     with database.read() as session:
+        cutoff = _cutoff(session, now, config.retention.delivered_days)
+        query = _resting(State.DONE, cutoff).where(~_confirmed())
         return list(session.scalars(query.with_only_columns(Series.series_instance_uid)))
 
 
@@ -162,8 +162,8 @@ def _make_room(config: Config, database: Database, now: datetime) -> int:
     settings = config.retention
     if settings.delivered_days_when_low is None:
         return 0
-    cutoff = now - timedelta(days=settings.delivered_days_when_low)
     with database.read() as session:
+        cutoff = _cutoff(session, now, settings.delivered_days_when_low)
         early = _going(session, _delivered(cutoff), "delivered, and the disk is low")
     count = 0
     for going in early:
@@ -175,6 +175,11 @@ def _make_room(config: Config, database: Database, now: datetime) -> int:
         if not _enough(space):
             log.error("the disk stays low: nothing more is delivered and old enough to go", reason=space.message)
     return count
+
+
+def _cutoff(session: Session, now: datetime, days: float) -> datetime:
+    """What is dated before it is so many days old, though the clock was set meanwhile."""
+    return jumps.before(session, now - timedelta(days=days))
 
 
 def _enough(space: Space) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -11,20 +10,23 @@ import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from node.jumps import Watch
+
 log = structlog.get_logger(__name__)
 
 
 _LOOK_S = 1.0
-_SET_BACK_S = 2.0  # more than the drift that is mended within a look
 
 
 class Clock:
     """Calls sweeps at intervals, each never twice at a time; one that was missed is made up for once.
 
-    Where the machine's clock is set back, the sweeps do not wait until it has caught up.
+    Where the machine's wall clock is set, `jumped` is told by how many seconds before any other sweep begins, and the
+    sweeps do not wait until a clock that was set back has caught up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, jumped: Callable[[float], object] = lambda _: None) -> None:
+        self._jumped, self._wall, self._looking = jumped, Watch(), threading.Lock()
         self._stopping = threading.Event()
         self._watch = threading.Thread(target=self._watch_the_time, name="clock", daemon=True)
         self._scheduler = BackgroundScheduler(
@@ -38,6 +40,7 @@ class Clock:
 
         def run() -> None:
             try:
+                self._look()
                 sweep()
             except Exception:
                 log.exception("a sweep failed and runs again at its next turn", sweep=name, interval_s=seconds)
@@ -54,10 +57,19 @@ class Clock:
         self._scheduler.shutdown(wait=True)
 
     def _watch_the_time(self) -> None:
-        ahead = time.time() - time.monotonic()
         while not self._stopping.wait(_LOOK_S):
-            last, ahead = ahead, time.time() - time.monotonic()
-            if ahead < last - _SET_BACK_S:
-                log.warning("the clock was set back, the sweeps start anew", seconds=round(last - ahead))
+            try:
+                self._look()
+            except Exception:
+                log.exception("that the clock was set could not be told, it is tried again")
+
+    def _look(self) -> None:
+        with self._looking:
+            moved_s = self._wall.moved_s()
+            if not moved_s:
+                return
+            if moved_s < 0:
                 for job in self._scheduler.get_jobs():
                     job.modify(next_run_time=datetime.now(UTC))
+            self._jumped(moved_s)
+            self._wall.seen(moved_s)

@@ -16,7 +16,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from sqlalchemy.orm import Session
 
 import node
-from node import audit, catalogue, complete, retention, select
+from node import audit, catalogue, complete, jumps, retention, select
 from node.atna import Shipper
 from node.commit import Commitments
 from node.config import Config, CountSource
@@ -26,6 +26,7 @@ from node.dicom.commitment import PROCESSING_FAILURE, PUSH_MODEL
 from node.errors import OperatorError
 from node.notify import Notifier
 from node.queue import Queue, prepare
+from node.quiet import Quiet
 from node.receive import Receiver
 from node.receive.scp import require_port
 from node.receive.services import Answer, Handler, Request, Service, collected
@@ -68,9 +69,10 @@ class Node:
         prepare(config.url)
         self.database = Database(config.url)
         self.queue = Queue(self.database)
+        self._quiet = Quiet()
         self.commitments = Commitments(config, self.database)
         self.receiver = Receiver(config, self.database, [_commitment(self.commitments)])
-        self.clock = Clock()
+        self.clock = Clock(self._clock_was_set)
         self.shippers = [Shipper(config, self.database, server) for server in config.audit.servers]
         self.notifier = Notifier(config, self.database)
         self.workers = [Worker(f"worker-{number}", config_file) for number in range(config.process.workers)]
@@ -79,6 +81,7 @@ class Node:
         """Put the shipped rules into a new database, take up what the last run left, then open the port."""
         with self.database.write() as session:
             rules.seed(session)
+            jumps.witness_start(session)
             witness_start(session, self.config)
         for shipper in self.shippers:
             shipper.start()
@@ -106,8 +109,12 @@ class Node:
                 log.critical("the node ends", reason=self.fault)
                 self._give_up()
             return
-        complete.sweep(self.config, self.database, self.config.spool_dir, ask_count=self._ask_count)
+        complete.sweep(self.config, self.database, self.config.spool_dir, ask_count=self._ask_count, quiet=self._quiet)
         select.sweep(self.config, self.database, self.queue)
+
+    def _clock_was_set(self, moved_s: float) -> None:
+        with self.database.write() as session:
+            jumps.witness(session, moved_s)
 
     def stop(self) -> None:
         """Close the ports, let the index catch up, stop the workers; an unfinished job resumes at the next start."""
@@ -199,7 +206,8 @@ def witness_start(session: Session, config: Config) -> None:
         message = f"the configuration changed since the last start: {told}"
         audit.record(session, audit.Event.CONFIGURATION, message, detail={"changed": changed})
     message = f"the node {node.__version__} started"
-    audit.record(session, audit.Event.START, message, detail={"version": node.__version__, "configuration": now})
+    detail = {"version": node.__version__, "configuration": now, "clock": jumps.reading()}
+    audit.record(session, audit.Event.START, message, detail=detail)
 
 
 def _settings(config: Config) -> Iterator[tuple[str, Any]]:

@@ -18,6 +18,7 @@ pytest_plugins = [
     "chromium",
     "pacs",
     "proxy",
+    "wallclock",
 ]  # the modules of tests/support
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -15,6 +15,7 @@ from node.audit import Event, verify
 from node.config import Complete, Config, CountSource
 from node.errors import TransientError
 from node.journey import State
+from node.quiet import Quiet
 from node.series import Arrival, Sender, SeriesFacts
 from node.store.quarantine import Quarantine
 from node.store.session import Database
@@ -159,13 +160,22 @@ def test_a_restart_changes_nothing(ward: Ward, tmp_path: Path, crafted: Any) -> 
         reopened.close()
 
 
-def test_a_clock_set_back_hangs_nothing(ward: Ward, crafted: Any) -> None:
-    """The last instance seems to come from tomorrow: the quiet time starts anew, and ends."""
-    series = ward.receive(crafted.series(3), NOON + timedelta(days=1))
-    assert ward.sweep(0) == 0
-    assert ward.series(series).last_arrival_at == NOON
-    assert ward.sweep(29) == 0
-    assert ward.sweep(31) == 1
+@pytest.mark.parametrize("days", [1, -1])
+def test_a_clock_that_is_set_ends_no_quiet_time_and_hangs_none(ward: Ward, crafted: Any, days: int) -> None:
+    """Set between the last instance and the next sweep, which then goes by the machine's own clock alone."""
+    own_s = 0.0
+    quiet = Quiet(lambda: own_s)
+
+    def sweep(at_s: float) -> int:
+        nonlocal own_s
+        own_s, now = at_s, NOON + timedelta(days=days, seconds=at_s)
+        return complete.sweep(ward.config, ward.database, ward.spool, now, quiet=quiet)
+
+    assert sweep(0) == 0
+    ward.receive(crafted.series(3), NOON)
+    assert sweep(1) == 0
+    assert sweep(29) == 0
+    assert sweep(31) == 1
 
 
 def test_a_series_that_grows_while_it_is_looked_at_waits(

@@ -84,5 +84,22 @@ def test_a_clock_that_is_set_back_stops_no_sweep(clock: Clock, monkeypatch: pyte
     job.modify(next_run_time=datetime.now(UTC) + timedelta(hours=1))  # as it stands once the clock was set back
     assert not turns.acquire(timeout=0.5)
     real = time.time
-    monkeypatch.setattr("node.schedule.time.time", lambda: real() - 3600)
+    monkeypatch.setattr("node.jumps.time.time", lambda: real() - 3600)
     assert turns.acquire(timeout=5)
+
+
+def test_a_jump_is_told_before_any_other_sweep_begins(monkeypatch: pytest.MonkeyPatch):
+    told: list[str] = []
+    clock, swept = Clock(lambda moved_s: told.append(f"{moved_s:.0f}")), threading.Semaphore(0)
+
+    def sweep() -> None:
+        told.append("sweep")
+        swept.release()
+
+    real = time.time
+    monkeypatch.setattr("node.jumps.time.time", lambda: real() + 3600)
+    clock.every(60, "retention", sweep)
+    clock.start()
+    assert swept.acquire(timeout=5)
+    clock.stop()
+    assert told == ["3600", "sweep"]

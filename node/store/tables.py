@@ -261,6 +261,8 @@ class Commitment(Base):
     destination: Mapped[str] = mapped_column(String(64))
     instances: Mapped[dict[str, Any]]  # SOP Instance UID -> SOP Class UID
     asked_at: Mapped[datetime | None]  # when it took the request; None: whether it did is unknown
+    looked_at: Mapped[datetime | None]  # when it was last looked for the report
+    waited_s: Mapped[int] = mapped_column(default=0)  # how long that was waited for, whatever the wall clock did
     reported_at: Mapped[datetime | None]
     failed: Mapped[dict[str, Any] | None]  # SOP Instance UID -> Failure Reason (0008,1197); empty: it commits to all
 

@@ -5,6 +5,7 @@ The report may come at once, minutes later or never: the worker does not wait fo
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 _PATIENCE_S = 2.0  # most answer within a moment
 _LOOK_S = 0.1
-_LEAST_DELAY_S, _LONGEST_DELAY_S = 2.0, 60.0
+_LEAST_DELAY_S, LONGEST_DELAY_S = 2.0, 60.0
 
 
 def committed(
@@ -47,12 +48,12 @@ def committed(
         return None
     asked = _wait(work, asked)
     if asked.reported_at is None:
-        waited_s = (datetime.now(UTC) - (asked.asked_at or datetime.now(UTC))).total_seconds()
+        waited_s = _waited_s(work, asked)
         if waited_s >= destination.commitment_timeout_s:
             _forget(work, asked)
             _instead(work, destination, f"{name} has not reported on storage commitment for {waited_s:.0f} s")
             return None
-        delay_s = min(max(waited_s / 2, _LEAST_DELAY_S), _LONGEST_DELAY_S, destination.commitment_timeout_s)
+        delay_s = min(_delay_s(waited_s), destination.commitment_timeout_s)
         raise Later(f"{name} was asked to commit itself to storage, and has not reported yet", delay_s)
     if asked.failed:
         raise _refused(work, asked, asked.failed, short)
@@ -103,6 +104,27 @@ def _wait(work: Work, asked: Commitment) -> Commitment:
         with work.look() as held:
             asked = held.session.get_one(Commitment, asked.transaction_uid)
     return asked
+
+
+def _waited_s(work: Work, asked: Commitment) -> float:
+    """How long the report has been waited for: since the last look, no longer than twice what was meant.
+
+    So a clock that is set forward ends no patience, one that is set back prolongs none, and the time in which the node
+    was down, so that nobody could report, does not count.
+    """
+    now = datetime.now(UTC)
+    with work.transaction() as held:
+        row = held.session.get_one(Commitment, asked.transaction_uid)
+        since_s = (now - (row.looked_at or row.asked_at or now)).total_seconds()
+        meant_s = _PATIENCE_S if row.looked_at is None else _PATIENCE_S + _delay_s(row.waited_s)
+        row.waited_s += math.ceil(min(since_s, 2 * meant_s) if since_s > 0 else meant_s)
+        row.looked_at = now
+        return row.waited_s
+
+
+def _delay_s(waited_s: float) -> float:
+    """How long to wait until the next look."""
+    return min(max(waited_s / 2, _LEAST_DELAY_S), LONGEST_DELAY_S)
 
 
 def _refused(

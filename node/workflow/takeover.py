@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
 
 from node.journey import ACTIVE
-from node.queue import Queue
+from node.queue import Queue, workflow_id
+from node.rules.when import opens_later
 from node.store import leases
 from node.store.session import Database
 from node.store.tables import Job, Series
@@ -19,8 +21,11 @@ _LEASE = "sweep:takeover"
 _LEASE_S = 30.0
 
 
-def take_over(database: Database, queue: Queue, now: datetime) -> int:
+def take_over(database: Database, queue: Queue, now: datetime, longest_s: float) -> int:
     """Put back what workers without a lease had in hand, and what the queue lost; returns how many jobs.
+
+    `longest_s` is the longest that a job is put off for, but for the hours of its rule. One that is put off for longer
+    was so before the clock was set back, and is due.
 
     Any worker, on any machine, may run it at any time: one does at a time.
     """
@@ -28,6 +33,7 @@ def take_over(database: Database, queue: Queue, now: datetime) -> int:
         if not leases.acquire(session, _LEASE, now, _LEASE_S):
             return 0
     try:
+        _hasten(database, queue, now, timedelta(seconds=longest_s))
         return _give_back(database, queue, now) + _enqueue_lost(database, queue)
     finally:
         with database.write() as session:
@@ -45,13 +51,30 @@ def _give_back(database: Database, queue: Queue, now: datetime) -> int:
     return len(dead)
 
 
-def _enqueue_lost(database: Database, queue: Queue) -> int:
-    """An unfinished job of an active series must be in the queue or in hand; one that is neither is enqueued anew."""
-    unfinished = (
+def _unfinished() -> sa.Select[Any]:
+    return (
         sa.select(Job)
         .join(Series, Series.id == Job.series_id)
         .where(Job.finished_at.is_(None), Series.state.in_([str(state) for state in ACTIVE]))
     )
+
+
+def _hasten(database: Database, queue: Queue, now: datetime, longest: timedelta) -> None:
+    put_off = {uid: until for uid, until in queue.put_off().items() if until > now + longest}
+    if not put_off:
+        return
+    with database.read() as session:
+        jobs = [job for job in session.scalars(_unfinished()) if workflow_id(job) in put_off]
+    for job in jobs:
+        due = opens_later(job.window, now) or now
+        if put_off[workflow_id(job)] > due:
+            log.warning("a job was put off beyond its time, the clock was set back", job=job.id, due=str(due))
+            queue.put_off_until(job, due)
+
+
+def _enqueue_lost(database: Database, queue: Queue) -> int:
+    """An unfinished job of an active series must be in the queue or in hand; one that is neither is enqueued anew."""
+    unfinished = _unfinished()
     with database.read() as session:
         jobs = session.scalars(unfinished).all()
     known = queue.known(jobs)

@@ -18,10 +18,12 @@ import structlog
 from node import audit
 from node.config import Config
 from node.errors import ConfigError
+from node.jumps import Watch
 from node.queue import POLL_S, Executor, Queue
 from node.store import leases
 from node.store.session import Database, DatabaseGone
 from node.store.tables import Job
+from node.workflow.commitment import LONGEST_DELAY_S
 from node.workflow.run import run_job
 from node.workflow.takeover import take_over
 from node.workflow.watchdog import when_parent_ends
@@ -80,6 +82,7 @@ class Worker:
         if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", executor_id):
             raise ConfigError(f"a worker cannot be called {executor_id!r}: use letters, digits, dots, dashes")
         self.database, self.executor_id, self._lease_s = database, executor_id, lease_s
+        self._retry = config.process.retry
         self._lock_path = config.data_dir / "workers" / f"{executor_id}.lock"
         self._lock: BinaryIO | None = None
         self._queue = Queue(database)
@@ -102,7 +105,7 @@ class Worker:
                 session, audit.Event.START, f"worker {self.executor_id} started", actor=self.executor_id,
                 detail={"pid": os.getpid()},
             )  # fmt: skip
-        take_over(self.database, self._queue, datetime.now(UTC))
+        self._take_over()
         self._executor.start()
         self._heartbeat.start()
         log.info("worker started", worker=self.executor_id)
@@ -139,6 +142,10 @@ class Worker:
                 .values(executor_id=None)
             )
 
+    def _take_over(self) -> None:
+        longest_s = 2 * max(self._retry.max_delay_s, LONGEST_DELAY_S)
+        take_over(self.database, self._queue, datetime.now(UTC), longest_s)
+
     def _wait_for_name(self, stopping: threading.Event) -> BinaryIO | None:
         """The lock on this worker's name; the system takes it from a process that ends, however that ends."""
         self._lock_path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,16 +166,22 @@ class Worker:
 
     def _beat(self) -> None:
         """Renew the lease and look after the jobs of the dead; a database that does not answer is asked again."""
-        renewed = time.monotonic()
+        wall = Watch()
+        due = time.monotonic() + self._lease_s / 4
         while not self._ending.wait(min(_LOOK_S, self._lease_s / 4)):
             try:
                 self.database.require_there()
-                if time.monotonic() - renewed < self._lease_s / 4:
+                moved_s = wall.moved_s()
+                if not moved_s and time.monotonic() < due:
                     continue
-                renewed = time.monotonic()
                 with self.database.write() as session:
                     leases.renew(session, self.executor_id, datetime.now(UTC), self._lease_s)
-                take_over(self.database, self._queue, datetime.now(UTC))
+                if moved_s:  # the leases of others seem lapsed until they have seen it too
+                    wall.seen(moved_s)
+                    due = time.monotonic() + 3 * _LOOK_S
+                    continue
+                due = time.monotonic() + self._lease_s / 4
+                self._take_over()
             except DatabaseGone as error:
                 log.critical("the worker ends", worker=self.executor_id, reason=str(error))
                 os._exit(EXIT_GONE)

@@ -196,9 +196,9 @@ def test_a_job_that_the_queue_lost_is_enqueued_anew(shop: Workshop):
         shop.wait(row, State.QUEUED)
         job = session.get_one(Job, shop.job(row).id)
         job.attempt += 1  # no workflow has this attempt
-    assert take_over(shop.database, shop.queue, datetime.now(UTC)) == 1
+    assert take_over(shop.database, shop.queue, datetime.now(UTC), 60) == 1
     assert shop.wait(row).state == "done"
-    assert take_over(shop.database, shop.queue, datetime.now(UTC)) == 0
+    assert take_over(shop.database, shop.queue, datetime.now(UTC), 60) == 0
 
 
 def test_delays_grow_are_bounded_and_differ():
