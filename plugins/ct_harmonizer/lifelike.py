@@ -73,7 +73,7 @@ def virtual(like: Series, rendition: Rendition, seed: int) -> Series:
         spacing_mm=_SPACING_MM,
         field_of_view_mm=like.spacing_mm[2] * like.hu.shape[2],
         rendition=rendition,
-        patient=Patient(seed, emphysema=Emphysema(0.02)),
+        patient=Patient(seed, emphysema=Emphysema(2.0)),
         noise_seed=seed,
     )
     hu = scan_chest(request, lambda _done, _total: None).hu.astype(np.float32)

@@ -104,6 +104,8 @@ def _common(request: Request) -> Dataset:
     header.Exposure = round(request.rendition.scanner.tube_current_time_mas)
     header.ExposureTime = 500
     header.XRayTubeCurrent = round(request.rendition.scanner.tube_current_time_mas / 0.5)
+    if request.patient.contrast:
+        header.ContrastBolusAgent = "IODINE"
     header.ReconstructionDiameter = request.field_of_view_mm
     header.DataCollectionDiameter = request.rendition.scanner.bins * request.rendition.scanner.pitch_mm
     header.GantryDetectorTilt = 0
@@ -150,9 +152,9 @@ def _image(scan: Scan, number: int, taken_at: datetime) -> Dataset:
     }.items():
         setattr(image, f"{event}Date", when.strftime("%Y%m%d"))
         setattr(image, f"{event}Time", when.strftime("%H%M%S.%f"))
-    corner_mm = -(request.matrix // 2) * request.image.pixel_mm
+    corner = (of - (request.matrix // 2) * request.image.pixel_mm for of in request.centre_mm)
     height_mm = float(request.z_mm[number])
-    image.ImagePositionPatient = [corner_mm, corner_mm, height_mm]
+    image.ImagePositionPatient = [*corner, height_mm]
     image.SliceLocation = height_mm
     image.PixelData = _stored(scan.hu[number]).tobytes()
     return image

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from plugins.ct_harmonizer.simulate.phantom.chest import build
 from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
-from plugins.ct_harmonizer.simulate.phantom.patient import Patient
+from plugins.ct_harmonizer.simulate.phantom.patient import Lesion, Patient
 from plugins.ct_harmonizer.simulate.polar import Grid
 from plugins.ct_harmonizer.simulate.renditions import FORCE, Rendition
 from plugins.ct_harmonizer.simulate.scanner import Exposure, Scanner, expose, project
@@ -70,7 +70,7 @@ def chest(patient: Patient, slices: int, matrix: int) -> Case:
 def nodule(patient: Patient, diameter_mm: float, matrix: int) -> Case:
     """A stack of slices as thick as far apart, with one nodule of about that diameter in the middle."""
     heights = -20.0 * patient.size + NODULE_STEP_MM * ((NODULE_SLICES - 1) / 2 - np.arange(NODULE_SLICES))
-    return _case(replace(patient, nodules_mm=(diameter_mm,)), heights, matrix, NODULE_STEP_MM)
+    return _case(replace(patient, nodules=(Lesion(diameter_mm),)), heights, matrix, NODULE_STEP_MM)
 
 
 def _case(patient: Patient, heights_mm: NDArray[np.floating], matrix: int, thickness_mm: float) -> Case:

@@ -15,7 +15,7 @@ from torch import Tensor
 from plugins.ct_harmonizer.simulate.kernels import SHARP
 from plugins.ct_harmonizer.simulate.phantom.chest import build
 from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
-from plugins.ct_harmonizer.simulate.phantom.lungs import Nodule
+from plugins.ct_harmonizer.simulate.phantom.nodules import Nodule
 from plugins.ct_harmonizer.simulate.phantom.patient import STANDARD_MAN, Patient
 from plugins.ct_harmonizer.simulate.polar import Grid
 from plugins.ct_harmonizer.simulate.renditions import FORCE, Rendition
@@ -53,9 +53,10 @@ class Request:
 
     @property
     def drawn(self) -> Grid:
-        """What the patient is drawn on: as wide as the scanner sees."""
+        """What the patient is drawn on: wide enough for the body, and for the arms where they are down."""
         pitch_mm = self.rendition.scanner.pitch_mm
-        return Grid(round(432.0 / pitch_mm / 2) * 2, pitch_mm)
+        wide_mm = 500.0 if self.patient.arms == "down" or self.patient.size > 1 or self.patient.fat_mm > 0 else 432.0
+        return Grid(round(wide_mm / pitch_mm / 8) * 8, pitch_mm)
 
     @property
     def z_mm(self) -> NDArray[np.float64]:
@@ -70,6 +71,8 @@ class Truth:
     hu: NDArray[np.float32]  # (slice, row, column)
     lung: NDArray[np.bool_]  # lung tissue: within the pleura, without vessels, airways, nodules
     emphysema: NDArray[np.float32]  # share of the voxel
+    airway: NDArray[np.bool_]  # air in trachea, bronchi and the airways that were drawn
+    vessel: NDArray[np.bool_]  # blood vessels, in the lungs and the mediastinum; the heart is none
     nodules: tuple[Nodule, ...]
 
     @property
@@ -118,15 +121,16 @@ def _scan_chest(request: Request, progress: Progress) -> Scan:
     chest = build(canvas, request.patient, request.detail, built)
     generator = torch.Generator().manual_seed(request.noise_seed)
     shape = (request.slices, request.matrix, request.matrix)
-    hu, true_hu, lung, emphysema = (np.empty(shape, kind) for kind in (np.int16, np.float32, np.bool_, np.float32))
+    hu, true_hu, emphysema = (np.empty(shape, kind) for kind in (np.int16, np.float32, np.float32))
+    masks = {name: np.empty(shape, np.bool_) for name in ("lung", "airway", "vessel")}
     integrate = Integrate(grid, request.image)
     done = request.slices
     batch: list[Tensor] = []
     for number, fine in enumerate(chest.slices()):
         batch.append(fine.hu)
         true_hu[number] = integrate(fine.hu + 1000).numpy() - 1000  # air, where nothing is drawn
-        share = integrate(fine.lung).numpy()
-        lung[number] = share >= 0.5
+        for name, mask in masks.items():
+            mask[number] = integrate(getattr(fine, name)).numpy() >= 0.5
         emphysema[number] = integrate(fine.emphysema).numpy()
         done += 1
         progress(done, total)
@@ -137,7 +141,8 @@ def _scan_chest(request: Request, progress: Progress) -> Scan:
             done += len(batch)
             batch.clear()
             progress(done, total)
-    return Scan(hu, Truth(true_hu, lung, emphysema, chest.nodules), request)
+    truth = Truth(true_hu, masks["lung"], emphysema, masks["airway"], masks["vessel"], chest.nodules)
+    return Scan(hu, truth, request)
 
 
 class Integrate:

@@ -1,4 +1,4 @@
-"""The organs of a virtual chest, arms up, as signed distances in mm."""
+"""The organs of a virtual chest as signed distances in mm, in the standard man's measures."""
 
 from __future__ import annotations
 
@@ -58,6 +58,8 @@ PULMONARY_VEINS: list[list[Node]] = [
 ]
 OESOPHAGUS: list[Node] = [(6, 34, 90, 7), (5, 40, 0, 7), (8, 40, -60, 7.5), (12, 36, -140, 8)]
 
+_HALF_WIDTH_MM, _ARM_RADIUS_MM = 175.0, 36.0  # of the trunk, and of an upper arm with skin and fat
+_HEART_MM = (8.0, -20.0, -75.0)  # its middle
 _CENTRAL_X_MM, _CENTRAL_Y_MM = (-90.0, 105.0), (-100.0, 85.0)  # heart, vessels and airways lie well within
 
 
@@ -172,21 +174,47 @@ def sternum(at: Points) -> Tensor:
     return ellipsoid(Points(at.x / width * 17, at.y + half_depth + 4.5, at.z * 0), (0, 0, 0), (17, 5.6, 1e3))
 
 
-def heart(at: Points) -> Tensor:
-    """Ventricles, atria and the outflow, without their fat."""
+def clavicles(at: Points) -> Tensor:
+    """From the manubrium outwards and back, in two bends."""
+    half = Points(at.x.abs(), at.y, at.z)
+    return tube(half, [(18, -76, 50, 8), (52, -84, 58, 5.5), (95, -62, 66, 5.5), (135, -30, 72, 7)])
+
+
+def arms(at: Points, fat_mm: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Upper arms along the body, joining the shoulders: skin, muscle, and the humerus."""
+    half = Points(at.x.abs(), at.y, at.z)
+    middle = _HALF_WIDTH_MM + fat_mm + _ARM_RADIUS_MM + 1
+    bone = [
+        (middle - 42, 8.0, 100.0, 22.0),
+        (middle - 20, 12.0, 45.0, 12.0),
+        (middle - 3, 18.0, -30.0, 11.0),
+        (middle, 22.0, -180.0, 10.5),
+    ]
+    flesh = _ARM_RADIUS_MM - 11
+    humerus = tube(half, bone)
+    around = tube(half, [(x, y, z, 11 + flesh) for x, y, z, _ in bone])
+    return around, around + 7, humerus
+
+
+def heart(at: Points, size: float) -> tuple[Tensor, Tensor]:
+    """Ventricles, atria and the outflow, without their fat, so much larger than the standard man's; and the left ventricle's and atrium's blood."""
+    x, y, z = _HEART_MM
+    at = Points((at.x - x) / size + x, (at.y - y) / size + y, (at.z - z) / size + z)
     about = turned(at, (24, -30, -84), -38)
     ventricles = ellipsoid(about, (0, 0, 0), (62, 44, 46))
     right_atrium = ellipsoid(at, (-26, -20, -74), (27, 29, 36))
     left_atrium = ellipsoid(at, (2, 15, -58), (33, 20, 25))
-    return union(union(ventricles, right_atrium, 10), left_atrium, 8)
+    whole = union(union(ventricles, right_atrium, 10), left_atrium, 8)
+    left_ventricle = ellipsoid(Points(about.x - 14, about.y - 9, about.z), (0, 0, 0), (36, 19, 24))
+    return whole * size, torch.minimum(left_ventricle, left_atrium + 3) * size
 
 
-def vessels(at: Points) -> Tensor:
-    """Great arteries and veins."""
-    distance = tube(at, AORTA)
-    for nodes in (*ARCH_VESSELS, *VEINS_GREAT, *PULMONARY_ARTERIES, *PULMONARY_VEINS):
-        distance = torch.minimum(distance, tube(at, nodes))
-    return distance
+def vessels(at: Points) -> tuple[Tensor, Tensor, Tensor]:
+    """Great vessels: the aorta with its branches and the pulmonary veins, the pulmonary arteries, the great veins."""
+    return tuple(  # type: ignore[return-value]
+        torch.stack([tube(at, nodes) for nodes in group]).amin(dim=0)
+        for group in ((AORTA, *ARCH_VESSELS, *PULMONARY_VEINS), PULMONARY_ARTERIES, VEINS_GREAT)
+    )
 
 
 def airways(at: Points) -> Tensor:
@@ -195,12 +223,12 @@ def airways(at: Points) -> Tensor:
     return union(union(trachea, right, 3), left, 3)
 
 
-def diaphragm(at: Points) -> Tensor:
-    """Negative below the domes."""
+def diaphragm(at: Points, higher_mm: float) -> Tensor:
+    """Negative below the domes, which stand so much higher than the standard man's."""
     right = -70 - 0.0060 * ((at.x + 68) ** 2 + 1.1 * (at.y + 5) ** 2)
     left = -92 - 0.0065 * ((at.x - 72) ** 2 + 1.1 * (at.y + 5) ** 2)
     dome = torch.maximum(right, left)
-    return (at.z - dome) * 0.75
+    return (at.z - dome - higher_mm) * 0.75
 
 
 def mediastinum(at: Points, soft_mm: Tensor) -> Tensor:
@@ -213,10 +241,9 @@ def mediastinum(at: Points, soft_mm: Tensor) -> Tensor:
     return union(union(septum, fat, 9), spine_mm, 14)
 
 
-def lungs(at: Points, cage_mm: Tensor, mediastinum_mm: Tensor) -> Tensor:
+def lungs(cage_mm: Tensor, mediastinum_mm: Tensor, diaphragm_mm: Tensor) -> Tensor:
     """Both lungs, within the pleura."""
-    distance = without(cage_mm + 1.2, mediastinum_mm, 5)
-    return common(distance, -diaphragm(at), 7)
+    return common(without(cage_mm + 1.2, mediastinum_mm, 5), -diaphragm_mm, 7)
 
 
 def fissures(at: Points) -> Tensor:
@@ -238,25 +265,33 @@ def couch(at: Points) -> tuple[Tensor, Tensor]:
     return mattress, board
 
 
-def chest_wall_and_lungs(at: Points) -> dict[str, Tensor]:
-    """The rib cage's inside, the lungs, and what lies between them."""
+def chest_wall_and_lungs(at: Points, patient: Patient) -> dict[str, Tensor]:
+    """The rib cage's inside, the lungs, and what lies between and under them."""
     cage_mm = cage(at)
-    heart_mm, vessels_mm, airway_mm, oesophagus_mm = within(at, _CENTRAL_X_MM, _CENTRAL_Y_MM, _central)
-    soft_mm = torch.minimum(heart_mm, vessels_mm)
-    between_mm = torch.minimum(torch.minimum(soft_mm, airway_mm - 2), oesophagus_mm)
+
+    def central(near: Points) -> tuple[Tensor, ...]:
+        return *heart(near, patient.heart), *vessels(near), airways(near), tube(near, OESOPHAGUS)
+
+    heart_mm, left_mm, systemic_mm, pulmonary_mm, veins_mm, airway_mm, oesophagus_mm = within(
+        at, _CENTRAL_X_MM, _CENTRAL_Y_MM, central
+    )
+    vessels_mm = torch.minimum(torch.minimum(systemic_mm, pulmonary_mm), veins_mm)
+    between_mm = torch.minimum(torch.minimum(heart_mm, vessels_mm), torch.minimum(airway_mm - 2, oesophagus_mm))
+    diaphragm_mm = diaphragm(at, patient.diaphragm_mm)
     return {
         "cage": cage_mm,
-        "lung": lungs(at, cage_mm, mediastinum(at, between_mm)),
+        "lung": lungs(cage_mm, mediastinum(at, between_mm), diaphragm_mm),
+        "liver": torch.maximum(diaphragm_mm, cage_mm) + 2.5,
         "pericardium": heart_mm - 6,
-        "soft": soft_mm,
+        "heart": heart_mm,
+        "left_heart": left_mm,
+        "systemic": systemic_mm,
+        "pulmonary": pulmonary_mm,
+        "veins": veins_mm,
         "oesophagus": oesophagus_mm,
         "airway": airway_mm,
         "airway_wall": airway_mm - 1.4,
     }
-
-
-def _central(at: Points) -> tuple[Tensor, ...]:
-    return heart(at), vessels(at), airways(at), tube(at, OESOPHAGUS)
 
 
 def breasts(at: Points, stand_out_mm: float) -> Tensor:
@@ -269,11 +304,16 @@ def breasts(at: Points, stand_out_mm: float) -> Tensor:
 
 def organs(at: Points, patient: Patient) -> dict[str, Tensor]:
     """The signed distance of every organ in mm, by name, in the standard man's measures."""
-    inner = chest_wall_and_lungs(at)
+    inner = chest_wall_and_lungs(at, patient)
     cage_mm, lean_mm = inner["cage"], body(at)
     body_mm = lean_mm - patient.fat_mm / patient.size
     if patient.breast_mm > 0:
         body_mm = union(body_mm, breasts(at, (patient.breast_mm + patient.fat_mm) / patient.size), 12)
+    muscle_mm = muscle(at, cage_mm, lean_mm)
+    humerus_mm = torch.full_like(lean_mm, 1e3)
+    if patient.arms == "down":
+        arm_mm, arm_muscle_mm, humerus_mm = arms(at, patient.fat_mm / patient.size)
+        body_mm, muscle_mm = union(body_mm, arm_mm, 4), torch.minimum(muscle_mm, arm_muscle_mm)
     bone, cartilage = ribs(at, cage_mm)
     column, disc, arch, canal = spine(at)
     mattress, board = couch(Points(at.x, at.y - patient.fat_mm / patient.size, at.z))  # the body lies on it
@@ -281,12 +321,13 @@ def organs(at: Points, patient: Patient) -> dict[str, Tensor]:
         "mattress": mattress,
         "board": board,
         "body": body_mm,
-        "muscle": muscle(at, cage_mm, lean_mm),
-        "liver": torch.maximum(diaphragm(at), cage_mm) + 2.5,
+        "muscle": muscle_mm,
         "cartilage": cartilage,
         "ribs": bone,
         "scapula": shoulder_blade(at, cage_mm),
         "sternum": sternum(at),
+        "clavicle": clavicles(at),
+        "humerus": humerus_mm,
         "arch": arch,
         "column": column,
         "disc": torch.maximum(column + 0.8, disc),

@@ -15,8 +15,11 @@ from torch import Tensor
 
 from plugins.ct_harmonizer.simulate.phantom import anatomy, tissue
 from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
-from plugins.ct_harmonizer.simulate.phantom.lungs import Nodule, draw_emphysema, draw_nodules, draw_trees
-from plugins.ct_harmonizer.simulate.phantom.patient import Patient
+from plugins.ct_harmonizer.simulate.phantom.emphysema import draw_emphysema
+from plugins.ct_harmonizer.simulate.phantom.lungs import draw_trees
+from plugins.ct_harmonizer.simulate.phantom.nodules import Nodule, draw_nodules, place_nodules
+from plugins.ct_harmonizer.simulate.phantom.parenchyma import Parenchyma, enlarge, grow_parenchyma
+from plugins.ct_harmonizer.simulate.phantom.patient import Contrast, Patient
 from plugins.ct_harmonizer.simulate.phantom.solids import Points
 
 COARSER = 4  # fine pixels in a pixel of the anatomy's grid
@@ -34,7 +37,8 @@ class Drawn(NamedTuple):
     vessels: Tensor
     walls: Tensor  # of airways, with what is inside them
     lumens: Tensor
-    nodules: Tensor
+    solid: Tensor  # nodules, and the solid part of part-solid ones
+    nodules: Tensor  # all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +48,17 @@ class FineSlice:
     hu: Tensor
     lung: Tensor  # share of the voxel that is lung tissue: within the pleura, without vessels, airways, nodules
     emphysema: Tensor  # share of the voxel that is emphysema
+    airway: Tensor  # share that is air in trachea, bronchi and the airways that were drawn
+    vessel: Tensor  # share that is blood vessel, in the lungs and the mediastinum; the heart is none
+    nodule: Tensor  # share that is nodule
 
 
 @dataclass(frozen=True, slots=True)
 class Chest:
-    """A patient, seen at the heights of a canvas. Made by `build`.
-
-    Everything is drawn in the standard man's measures: a patient of another size is drawn on a canvas of another size.
-    """
+    """A patient, seen at the heights of a canvas. Made by `build`."""
 
     patient: Patient
-    canvas: Canvas  # in the standard man's measures
+    canvas: Canvas
     nodules: tuple[Nodule, ...]
     anatomy: dict[
         str, Tensor
@@ -62,35 +66,26 @@ class Chest:
     bounds: dict[str, list[Block]]  # where in `anatomy` each organ fills anything, by slice
     drawn: Drawn
     emphysema: Tensor  # (slice, row, column), every other fine pixel
-    texture: Tensor  # the same; SD 1
-    lobules: Tensor  # coarse; SD 1
+    parenchyma: Parenchyma
 
     def slices(self) -> Iterator[FineSlice]:
         """Each slice, in the order of the canvas."""
         for number in range(len(self.canvas.z_mm)):
-            yield self._compose(number)
-
-    def _fine(self, field: Tensor, rows: slice = _ALL, columns: slice = _ALL) -> Tensor:
-        """A coarser field (row, column), or a block of it, on the fine grid; the last fine pixel is the block's last."""
-        block = field[rows, columns]
-        factor = self.canvas.size // (len(field) - 1)
-        shape = ((block.shape[0] - 1) * factor + 1, (block.shape[1] - 1) * factor + 1)
-        fine = F.interpolate(block[None, None], size=shape, mode="bilinear", align_corners=True)[0, 0]
-        return fine[: self.canvas.size, : self.canvas.size]
+            yield self.at(number)
 
     def _shares(self, number: int, name: str, *insets_mm: float) -> tuple[Block, list[Tensor]]:
         """Where an organ lies in a slice, and how far it fills each voxel there: whole, and shrunk by each inset."""
         distance = self.anatomy[name][number]
         rows, columns = self.bounds[name][number]
-        fine = self._fine(distance, rows, columns)
+        fine = enlarge(distance[rows, columns], COARSER)
         where = (_scaled(rows, COARSER, self.canvas.size), _scaled(columns, COARSER, self.canvas.size))
         fine = fine[: where[0].stop - where[0].start, : where[1].stop - where[1].start]
         return where, [(0.5 - inset / self.canvas.pixel_mm - fine).clamp_(0, 1) for inset in (0.0, *insets_mm)]
 
-    def _compose(self, number: int) -> FineSlice:
-        size, pixel_mm = self.canvas.size, self.canvas.pixel_mm
-        hu = torch.full((size, size), tissue.AIR)
-        lobules, texture = self._fine(self.lobules[number]), self._fine(self.texture[number])
+    def at(self, number: int) -> FineSlice:
+        tissues = self.parenchyma
+        hu = torch.full((self.canvas.size, self.canvas.size), tissue.AIR)
+        lobules, texture = tissues.fine(tissues.lobules[number]), tissues.fine(tissues.texture[number])
 
         def fill(where: Block, share: Tensor, value: Tensor | float) -> None:
             """Replace that share of each voxel."""
@@ -102,50 +97,56 @@ class Chest:
             if inner is not None:
                 fill(where, shares[1], inner)
 
+        def whole(*names: str) -> Tensor:
+            """Share of each voxel that organs fill together."""
+            filled = torch.zeros_like(hu)
+            for name in names:
+                where, (share,) = self._shares(number, name)
+                filled[where] = torch.maximum(filled[where], share)
+            return filled
+
+        medium = self.patient.contrast or Contrast(0.0, 0.0, 0.0)
         organ("mattress", tissue.MATTRESS)
         organ("board", tissue.COUCH_SHELL, 2.0, tissue.COUCH_CORE)
-        organ("body", tissue.SKIN, tissue.SKIN_MM / self.patient.size, tissue.FAT + 7 * lobules)
+        organ("body", tissue.SKIN, tissue.SKIN_MM, tissue.FAT + 7 * lobules)
         organ("muscle", tissue.MUSCLE + 9 * lobules.clamp(-2.5, 0.5) + 3 * texture)
         organ("cage", tissue.FAT + 5 * lobules)
         organ("liver", tissue.LIVER + 3 * lobules)
-        organ("soft", tissue.BLOOD + 2 * lobules)
+        blood = tissue.BLOOD + 2 * lobules
+        organ("heart", blood + 0.5 * medium.pulmonary)  # right heart and muscle are one
+        for name, added in {
+            "left_heart": medium.systemic,
+            "systemic": medium.systemic,
+            "pulmonary": medium.pulmonary,
+            "veins": medium.veins,
+        }.items():
+            organ(name, blood + added)
         organ("oesophagus", tissue.OESOPHAGUS)
         organ("cartilage", tissue.CARTILAGE + 8 * lobules)
         marrow = tissue.MARROW + 25 * texture + 20 * lobules
-        for bone in ("ribs", "scapula", "sternum", "arch", "column"):
-            organ(bone, tissue.CORTEX[bone], tissue.CORTEX_MM[bone], marrow)
+        for bone, cortex in tissue.CORTEX.items():
+            organ(bone, cortex, tissue.CORTEX_MM[bone], marrow)
         organ("disc", tissue.DISC + 6 * lobules)
         organ("canal", tissue.CORD)
         organ("airway_wall", tissue.AIRWAY_WALL)
 
-        where, (lung,) = self._shares(number, "lung")
-        hollow = torch.zeros_like(hu)
-        hollow[where] = lung
-        drawn = self._drawn(number)
-        spared = torch.ones_like(hu)  # no small airway runs along the heart
-        heart, (heart_share,) = self._shares(number, "pericardium")
-        spared[heart] -= heart_share
-        rows_mm = ((torch.arange(size) - size // 2) * pixel_mm)[:, None]
-        parenchyma = (
-            tissue.LUNG_MIDDLE
-            + self.patient.lung_hu
-            + tissue.LUNG_GRADIENT_PER_MM * rows_mm
-            + 11 * texture
-            + 9 * lobules
-        )
-        lost = self._fine(self.emphysema[number])
-        fissures, (fissure,) = self._shares(number, "fissure")
-        parenchyma[fissures].lerp_(torch.tensor(tissue.FISSURE), fissure)
-        lost[fissures].mul_(1 - fissure)
-        parenchyma.lerp_(tissue.EMPHYSEMA + 8 * texture, lost)
-        fill(where, lung, parenchyma)
-        fill(_WHOLE, drawn.vessels, tissue.VESSEL)
+        lung, drawn = whole("lung"), self._drawn(number)
+        spared = 1 - whole("pericardium")  # no small airway runs along the heart
+        fissure = whole("fissure")
+        lost = tissues.fine(self.emphysema[number]) * (1 - fissure)
+        healthy = tissues.hu(number).lerp_(torch.tensor(tissue.FISSURE), fissure)
+        fill(_WHOLE, lung, healthy.lerp_(tissues.emphysema_hu(number), lost))
+        fill(_WHOLE, drawn.vessels, tissue.VESSEL + medium.pulmonary)
         fill(_WHOLE, drawn.walls * spared, tissue.AIRWAY_WALL)
         fill(_WHOLE, drawn.lumens * spared, tissue.AIR)
         organ("airway", tissue.AIR)
-        fill(_WHOLE, drawn.nodules, tissue.NODULE + 10 * texture)
-        alveolar = hollow * (1 - torch.maximum(torch.maximum(drawn.vessels, drawn.walls), drawn.nodules))
-        return FineSlice(hu, alveolar, alveolar * lost)
+        nodule = drawn.nodules * lung
+        fill(_WHOLE, (drawn.nodules - drawn.solid) * lung, tissue.GLASS + 25 * texture)
+        fill(_WHOLE, drawn.solid * lung, tissue.NODULE + 10 * texture)
+        alveolar = lung * (1 - torch.maximum(torch.maximum(drawn.vessels, drawn.walls), drawn.nodules))
+        airway = torch.maximum(whole("airway"), drawn.lumens * spared) * (1 - nodule)
+        vessel = torch.maximum(whole("systemic", "pulmonary", "veins"), drawn.vessels)
+        return FineSlice(hu, alveolar, alveolar * lost, airway, vessel * (1 - airway) * (1 - nodule), nodule)
 
     def _drawn(self, number: int) -> Drawn:
         return Drawn(*(shares[number] for shares in self.drawn))
@@ -183,33 +184,51 @@ def build(canvas: Canvas, patient: Patient, detail: float, progress: Callable[[f
         )
     random = np.random.default_rng(patient.seed)
     generator = torch.Generator().manual_seed(patient.seed)
-    canvas = canvas.scaled(1 / patient.size)
-    trees = draw_trees(canvas, detail, random)
-    progress(0.5)
-    nodule_shares, nodules = draw_nodules(canvas, [d / patient.size for d in patient.nodules_mm], random)
-    drawn = Drawn(*(torch.from_numpy(shares) for shares in (*trees, nodule_shares)))
-    half = Canvas(canvas.z_mm, canvas.size // 2 + 1, canvas.pixel_mm * 2, canvas.thickness_mm)
-    emphysema = torch.from_numpy(draw_emphysema(half, patient.emphysema, random))
-    progress(0.7)
-    slices = len(canvas.z_mm)
-    texture = tissue.noise(generator, slices, half.size, 1.0 / half.pixel_mm, 0.3)
-    lobules = tissue.noise(generator, slices, canvas.size // COARSER + 1, 3.0 / (COARSER * canvas.pixel_mm), 0.8)
-    progress(0.8)
     organs = _anatomy(canvas, patient)
-    bounds = {name: _bounds(distance) for name, distance in organs.items()}
-    placed = tuple(nodule.scaled(patient.size) for nodule in nodules)
-    chest = Chest(patient, canvas, placed, organs, bounds, drawn, emphysema, texture, lobules)
+    progress(0.2)
+    trees = draw_trees(canvas, patient, detail, random)
+    progress(0.6)
+    nodules = place_nodules(canvas, patient, trees.branches, random)
+    drawn = Drawn(*(torch.from_numpy(shares) for shares in (*trees[:3], *draw_nodules(canvas, nodules))))
+    parenchyma = grow_parenchyma(canvas, patient, COARSER, generator)
+    progress(0.7)
+    emphysema = torch.from_numpy(draw_emphysema(parenchyma, _alveolar(organs, drawn), random))
+    chest = Chest(
+        patient,
+        canvas,
+        nodules,
+        organs,
+        {name: _bounds(distance) for name, distance in organs.items()},
+        drawn,
+        emphysema,
+        parenchyma,
+    )
     progress(1.0)
     return chest
+
+
+def _alveolar(organs: dict[str, Tensor], drawn: Drawn) -> NDArray[np.float32]:
+    """How much of every other fine voxel (slice, row, column) is lung tissue."""
+    size = drawn.vessels.shape[1] // 2 + 1
+
+    def share(name: str) -> Tensor:
+        fine = F.interpolate(organs[name][:, None], size=(size, size), mode="bilinear", align_corners=True)[:, 0]
+        return (0.5 - fine).clamp_(0, 1)
+
+    lung = share("lung") * (1 - share("fissure"))
+    for shares in (drawn.vessels, drawn.walls, drawn.nodules):
+        lung[:, :-1, :-1] *= 1 - shares[:, ::2, ::2]
+    return np.asarray(lung)
 
 
 def _anatomy(canvas: Canvas, patient: Patient) -> dict[str, Tensor]:
     size, step_mm = canvas.size // COARSER + 1, canvas.pixel_mm * COARSER
     across = (torch.arange(size, dtype=torch.float32) - (size - 1) / 2) * step_mm
+    wide, deep, tall = patient.scale
     first, last, slices = float(canvas.z_mm[0]), float(canvas.z_mm[-1]), len(canvas.z_mm)
     heights = max(2, min(slices, math.ceil(abs(last - first) / COARSE_STEP_MM) + 1))
     z = torch.linspace(first, last, heights)
-    at = Points(across[None, None, :], across[None, :, None], z[:, None, None])
+    at = Points(across[None, None, :] / wide, across[None, :, None] / deep, z[:, None, None] / tall)
 
     def voxels(distance_mm: Tensor) -> Tensor:
         """Over the width of a voxel across the surface: however the surface lies, the voxel fills by that much."""

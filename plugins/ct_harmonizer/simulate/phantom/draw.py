@@ -22,10 +22,6 @@ class Canvas:
     pixel_mm: float
     thickness_mm: float
 
-    def scaled(self, factor: float) -> Canvas:
-        """The same voxels with all lengths `factor` times as long."""
-        return Canvas(self.z_mm * factor, self.size, self.pixel_mm * factor, self.thickness_mm * factor)
-
     def empty(self) -> Volume:
         return np.zeros((len(self.z_mm), self.size, self.size), np.float32)
 
@@ -68,12 +64,34 @@ def draw_tree(canvas: Canvas, volume: Volume, tree: Tree) -> None:
         if found is None:
             continue
         where, (x, y, z) = found
-        (dx, dy, dz), length2 = (b - a).astype(np.float32), np.float32(((b - a) ** 2).sum())
-        px, py, pz = x - np.float32(a[0]), y - np.float32(a[1]), z - np.float32(a[2])
-        along = np.clip((px * dx + py * dy + pz * dz) / length2, 0, 1)
-        gap = np.sqrt((px - along * dx) ** 2 + (py - along * dy) ** 2 + (pz - along * dz) ** 2)
         part = volume[where]
-        np.maximum(part, canvas.share(gap - np.float32(ra) - along * np.float32(rb - ra)), out=part)
+        np.maximum(part, canvas.share(_cone(a, b, float(ra), float(rb), (x, y, z))), out=part)
+
+
+def _cone(
+    a: NDArray[np.float64], b: NDArray[np.float64], ra: float, rb: float, at: tuple[NDArray[np.float32], ...]
+) -> NDArray[np.float32]:
+    """Distance to a round cone from a to b, at x, y and z that broadcast together."""
+    dx, dy, dz = (b - a).astype(np.float32)
+    px, py, pz = (p - np.float32(c) for p, c in zip(at, a, strict=True))
+    along = np.clip((px * dx + py * dy + pz * dz) / np.float32(((b - a) ** 2).sum()), 0, 1)
+    gap = np.sqrt((px - along * dx) ** 2 + (py - along * dy) ** 2 + (pz - along * dz) ** 2)
+    return np.asarray(gap - np.float32(ra) - along * np.float32(rb - ra))
+
+
+def tree_distance(tree: Tree, along: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Distance (x, y, z) to a tree on a cube of points whose coordinates are `along` on each axis; over 2 mm it is only a bound."""
+    far = np.float32(2.0)
+    distance = np.full((len(along),) * 3, far, np.float32)
+    for (a, b), (ra, rb) in zip(tree.ends_mm, tree.radii_mm, strict=True):
+        margin = max(ra, rb) + float(far)
+        low = np.searchsorted(along, np.minimum(a, b) - margin)
+        high = np.searchsorted(along, np.maximum(a, b) + margin)
+        where = tuple(slice(int(first), int(last)) for first, last in zip(low, high, strict=True))
+        x, y, z = (along[of] for of in where)
+        near = (x[:, None, None], y[None, :, None], z[None, None, :])
+        np.minimum(distance[where], _cone(a, b, float(ra), float(rb), near), out=distance[where])
+    return distance
 
 
 def draw_ball(canvas: Canvas, volume: Volume, ball: Ball) -> None:
@@ -84,10 +102,8 @@ def draw_ball(canvas: Canvas, volume: Volume, ball: Ball) -> None:
         return
     where, (x, y, z) = found
     px, py, pz = (p - np.float32(c) for p, c in zip((x, y, z), ball.centre_mm, strict=True))
-    radius = np.sqrt(px**2 + py**2 + pz**2) + np.float32(1e-3)
-    surface = np.float32(ball.radius_mm) * ball.relief(px / radius, py / radius, pz / radius)
     part = volume[where]
-    np.maximum(part, canvas.share(radius - surface), out=part)
+    np.maximum(part, canvas.share(ball.distance(px, py, pz)), out=part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +115,13 @@ class Ball:
     waves: NDArray[np.float32]
     amplitudes: NDArray[np.float32]
     phases: NDArray[np.float32]
+
+    def distance(
+        self, px: NDArray[np.float32], py: NDArray[np.float32], pz: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """From the surface along the radius, in mm, negative inside, at points given from the centre."""
+        radius = np.sqrt(px**2 + py**2 + pz**2) + np.float32(1e-5)
+        return np.asarray(radius - np.float32(self.radius_mm) * self.relief(px / radius, py / radius, pz / radius))
 
     def relief(self, nx: NDArray[np.float32], ny: NDArray[np.float32], nz: NDArray[np.float32]) -> NDArray[np.float32]:
         """Radius over mean radius in each direction."""

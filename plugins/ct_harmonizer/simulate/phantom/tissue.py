@@ -12,18 +12,30 @@ AIR = -1000.0
 SKIN = 76.0
 SKIN_MM = 1.8
 FAT = -102.0
-MUSCLE = 50.0
-BLOOD = 42.0
+MUSCLE = 43.0
+BLOOD = 57.0
 OESOPHAGUS = 30.0
 LIVER = 58.0
 CARTILAGE = 106.0
-CORTEX = {"ribs": 900.0, "scapula": 700.0, "sternum": 420.0, "arch": 650.0, "column": 480.0}
-CORTEX_MM = {"ribs": 1.1, "scapula": 1.3, "sternum": 1.0, "arch": 1.6, "column": 1.0}  # thickness of the dense rim
+CORTEX = {
+    "ribs": 1400.0, "scapula": 1000.0, "sternum": 550.0, "clavicle": 1300.0, "humerus": 1600.0, "arch": 900.0, "column": 750.0
+}  # fmt: skip
+CORTEX_MM = {
+    "ribs": 1.0,
+    "scapula": 1.2,
+    "sternum": 1.0,
+    "clavicle": 1.6,
+    "humerus": 3.5,
+    "arch": 1.4,
+    "column": 0.9,
+}  # thickness of the dense rim; fmt: skip
 MARROW = 150.0
 DISC = 85.0
 CORD = 28.0
-VESSEL = 38.0
+VESSEL = 52.0
 NODULE = 42.0
+GLASS = -620.0  # a ground-glass nodule
+HAZE = 190.0  # what ground glass adds to lung
 AIRWAY_WALL = 10.0
 FISSURE = -680.0
 EMPHYSEMA = -966.0
