@@ -25,6 +25,7 @@ def main() -> None:
     )
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="paper" if on_gpu else "processor")
     parser.add_argument("--small", action="store_true", help="the small generator, for a processor")
+    parser.add_argument("--start", type=Path, nargs="*", default=[], help="exported weights to begin with, all parts")
     parser.add_argument("--vgg", type=Path, help="state dict of torchvision's VGG-19, for the texture loss")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
@@ -40,6 +41,7 @@ def main() -> None:
         minutes=chosen.minutes,
         seed=chosen.seed,
         vgg=chosen.vgg,
+        start=chosen.start,
     )
     draw(chosen.out / "curves.csv", chosen.out / "curves.png")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from torch import nn
 from plugins.ct_harmonizer.network.architecture import Architecture
 from plugins.ct_harmonizer.network.discriminator import Discriminator
 from plugins.ct_harmonizer.network.generator import Generator
+from plugins.ct_harmonizer.network.read import read
 from plugins.ct_harmonizer.simulate.dataset import Pool, Shots
 from plugins.ct_harmonizer.train import checkpoint, losses
 from plugins.ct_harmonizer.train.examples import Examples
@@ -35,9 +36,10 @@ def train(  # noqa: PLR0915 - read from top to bottom, it is one story
     matrix: int = 512,
     validate_every: int = 500,
     vgg: Path | None = None,
+    start: Sequence[Path] = (),
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Train for some minutes, or up to a step, from where the last call in this folder stopped.
+    """Train for some minutes, or up to a step, from where the last call in this folder stopped, or the first time from exported weights where there are some to `start` from.
 
     Writes `last.pt` (all that resuming needs), `best.safetensors` (the averaged weights that did best on patients and kernels never trained on, fp16) and
     `curves.csv`.
@@ -46,7 +48,8 @@ def train(  # noqa: PLR0915 - read from top to bottom, it is one story
     out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
-    generator = Generator(architecture).to(device)
+    generator = (read(list(start))[0].train() if start else Generator(architecture)).to(device)
+    architecture = generator.architecture
     for part in (generator.gamma, generator.output):
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = checkpoint.Average(generator, recipe.ema)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from plugins.ct_harmonizer.simulate.renditions import by_name, others, paper, random
+from plugins.ct_harmonizer.simulate.renditions import HELD_OUT_F50, by_name, others, paper, random
 
 
 def f50(rendition, radius_mm=0.0):
@@ -37,6 +37,9 @@ def test_the_skin_is_softer_than_the_isocentre_the_more_the_sharper_the_kernel()
 def test_random_renditions_follow_their_seed_and_enclose_the_named_ones():
     drawn = [random(np.random.default_rng(seed)) for seed in range(300)]
     assert drawn[7] == random(np.random.default_rng(7))
+    low, high = HELD_OUT_F50
+    assert not any(low <= one.kernel.f50_per_mm <= high for one in drawn)
+    assert low < by_name("Force Br49 20 mAs").kernel.f50_per_mm < high
     f50s = [rendition.kernel.f50_per_mm for rendition in drawn]
     named = [rendition.kernel.f50_per_mm for rendition in (*paper(), *others()) if "Br76" not in rendition.name]
     assert min(f50s) < min(named) + 0.02

@@ -146,3 +146,15 @@ def test_large_weights_are_exported_in_parts(tmp_path):
     parts = checkpoint.export(tmp_path / "w.safetensors", weights, TINY, {})
     assert [part.name for part in parts] == ["w-1-of-2.safetensors", "w-2-of-2.safetensors"]
     assert all(part.stat().st_size < 16 << 20 for part in parts)
+
+
+def test_it_begins_with_exported_weights_where_there_are_some(pool, tmp_path):
+    run(tmp_path / "out", pool, 40)
+    best = tmp_path / "out" / "best.safetensors"
+    run(tmp_path / "more", pool, 1, start=[best], recipe=replace(RECIPE, rate=0.0, rate_top=0.0))
+    first, more = (checkpoint.load(tmp_path / folder / "last.pt", torch.device("cpu")) for folder in ("out", "more"))
+    kept, _ = read([best])
+    for name, tensor in kept.state_dict().items():
+        assert torch.equal(more["generator"][name], tensor)
+    assert first["step"] == 40
+    assert more["step"] == 1
