@@ -18,6 +18,7 @@ pytest_plugins = [
     "chromium",
     "pacs",
     "proxy",
+    "scripted",
     "wallclock",
 ]  # the modules of tests/support
 

@@ -189,12 +189,16 @@ class Requestor:
             Element.ACTION_TYPE_ID: REQUEST,
         }
         encoded = request.encode(implicit=self._association.transfer_syntaxes[context_id].is_implicit_VR)
-        response = self._exchange(Field.N_ACTION, context_id, fields, DataSet.of(encoded))
+        self._request(Field.N_ACTION, context_id, fields, DataSet.of(encoded))
+        report, response = None, self._heard(Field.N_ACTION)
+        if _is_event_report(response):  # a peer that holds all may say so before it says that it will look
+            report, response = self._take_report(response), self._heard(Field.N_ACTION)
+        self._require_own(Field.N_ACTION, response)
         if (status := _status(response)) != commands.SUCCESS:
             comment = response.text(Element.ERROR_COMMENT)
             kind = TransientError if status in _BUSY else OperatorError
             raise kind(f"{self.peer} answers N-ACTION with status 0x{status:04X}{comment and f': {comment}'}")
-        return self._reported(patience_s)
+        return report or self._reported(patience_s)
 
     def report(self, report: Report) -> None:
         """N-EVENT-REPORT of storage commitment, PS3.4 section J.3.3: we are the SCP.
@@ -223,10 +227,20 @@ class Requestor:
             message = self._association.receive()
         except (Ended, Silent):
             return None
-        expected = message.number(Element.COMMAND_FIELD) == Field.N_EVENT_REPORT
-        if not expected or message.context_id not in self._association.transfer_syntaxes:
+        if not _is_event_report(message):
             self._association.abort()
             return None
+        return self._take_report(message)
+
+    def _take_report(self, message: Message) -> Report:
+        """Answer an N-EVENT-REPORT.
+
+        Raises:
+            TransientError: it cannot be read, and the peer was told so.
+        """
+        if message.context_id not in self._association.transfer_syntaxes:
+            self._association.abort()
+            raise NoResponse(f"{self.peer} reports in presentation context {message.context_id}, which is none")
         implicit = self._association.transfer_syntaxes[message.context_id].is_implicit_VR
         found, status, reason = None, commands.SUCCESS, ""
         try:
@@ -280,16 +294,23 @@ class Requestor:
             raise self._no_response(command, error) from error
 
     def _response(self, command: Field) -> Message:
-        """The next response, which must belong to our request."""
+        """The next message, which must answer our request."""
+        message = self._heard(command)
+        self._require_own(command, message)
+        return message
+
+    def _heard(self, command: Field) -> Message:
+        """The next message, while the answer to a command is awaited."""
         try:
-            message = self._association.receive()
+            return self._association.receive()
         except (Ended, Silent) as error:
             raise self._no_response(command, error) from error
+
+    def _require_own(self, command: Field, message: Message) -> None:
         found = message.number(Element.COMMAND_FIELD), message.number(Element.MESSAGE_ID_BEING_RESPONDED_TO)
         if found != (command | commands.RESPONSE, self._message_id) or message.number(Element.STATUS) is None:
             self._association.abort()
             raise NoResponse(f"{self.peer} answered a {command} with another message")
-        return message
 
     def _no_response(self, command: Field, error: Ended | Silent) -> NoResponse:
         if isinstance(error, Silent):
@@ -332,6 +353,10 @@ def associate(peer: Peer, contexts: Sequence[PresentationContext]) -> Iterator[R
     """As `associate_as`, for what every requestor can ask."""
     with associate_as(Requestor, peer, contexts) as requestor:
         yield requestor
+
+
+def _is_event_report(message: Message) -> bool:
+    return message.number(Element.COMMAND_FIELD) == Field.N_EVENT_REPORT
 
 
 def _status(response: Message) -> int:
