@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -75,6 +76,14 @@ class _Finding:
     members: tuple[_Member, ...]  # Flaw.index points into it
 
 
+@dataclass(slots=True)
+class Memory:
+    """What a sweep hands on to the next one of the same process; without it nothing is lost but time."""
+
+    quiet: Quiet = field(default_factory=Quiet)
+    looks: dict[_Waiting, _Finding] = field(default_factory=dict)  # of series as they stand
+
+
 def sweep(
     config: Config,
     database: Database,
@@ -82,21 +91,26 @@ def sweep(
     now: datetime | None = None,
     ask_count: AskCount | None = None,
     *,
-    quiet: Quiet | None = None,
+    memory: Memory | None = None,
 ) -> int:
     """Move every series that is due to COMPLETE, or to REFUSED where it is malformed; returns how many moved.
 
-    `quiet` is what earlier sweeps saw; without, the wall clock is trusted.
+    `memory` is what earlier sweeps of this process saw; without, the wall clock is trusted, and the files are looked at
+    when the quiet time is over.
     """
     now = now or datetime.now(UTC)
     counter = _Counter(config.complete, ask_count)
     moved = 0
     receiving = _receiving(database)
     stand = {one.id: ((one.instance_count, one.last_arrival_at), one.last_arrival_at) for one in receiving}
-    quiet_for = (quiet or Quiet()).look(stand, now)
+    memory = memory or Memory()
+    quiet_for = memory.quiet.look(stand, now)
+    memory.looks = {one: memory.looks[one] for one in receiving if one in memory.looks}
+    not_due: list[_Waiting] = []
     for waiting in receiving:
         quiet_s = quiet_for[waiting.id]
-        if not _is_due(config.complete, waiting, quiet_s):
+        if quiet_s < _due_s(config.complete, waiting):
+            not_due.append(waiting)
             continue
         expected = counter.ask(waiting, quiet_s)
         if expected != waiting.expected_count:
@@ -104,14 +118,31 @@ def sweep(
         if quiet_s < config.complete.quiet_s and expected != waiting.instance_count:
             continue
         try:
-            moved += _settle(config, database, spool_root, replace(waiting, expected_count=expected), quiet_s)
+            finding = memory.looks.get(waiting) or _look(database, spool_root, waiting)
+            counted = replace(waiting, expected_count=expected)
+            moved += _settle(config, database, spool_root, counted, finding, quiet_s=quiet_s)
         except OSError as error:
             _log.error("a series waits: its files cannot be read", series=waiting.series_instance_uid, error=str(error))
         except sa.exc.DBAPIError:
             raise  # the database is locked, full or away, for every series alike
         except Exception:  # noqa: BLE001 - one that cannot be looked at must not stop the others
             _log.exception("a series waits: it could not be looked at", series=waiting.series_instance_uid)
+    _look_ahead(config.complete, database, spool_root, memory, {one: quiet_for[one.id] for one in not_due})
     return moved
+
+
+def _look_ahead(
+    settings: Complete, database: Database, spool_root: Path, memory: Memory, quiet_for: Mapping[_Waiting, float]
+) -> None:
+    """Look at the files of one series that has been quiet for half of its time: it then moves as soon as that is over.
+
+    One a sweep, so that no series that is due waits for long; it is for nothing where another instance comes.
+    """
+    for waiting, quiet_s in quiet_for.items():
+        if waiting not in memory.looks and quiet_s >= _due_s(settings, waiting) / 2:
+            with suppress(Exception):  # what is wrong is told when it is due
+                memory.looks[waiting] = _look(database, spool_root, waiting)
+            return
 
 
 class _Counter:
@@ -143,12 +174,12 @@ def _source_of(settings: Complete, calling_ae_title: str) -> CountSource | None:
     return next((one for one in settings.count_sources if one.calling_ae_title == calling_ae_title), None)
 
 
-def _is_due(settings: Complete, waiting: _Waiting, quiet_s: float) -> bool:
-    """Whether it has been quiet, or so long that a count may end the quiet time."""
+def _due_s(settings: Complete, waiting: _Waiting) -> float:
+    """How long it must be quiet, for that to be enough or for a count to end the quiet time."""
     may_be_counted = (
         waiting.expected_count is not None or _source_of(settings, waiting.sender.calling_ae_title) is not None
     )
-    return quiet_s >= (min(settings.quiet_s, settings.quiet_when_counted_s) if may_be_counted else settings.quiet_s)
+    return min(settings.quiet_s, settings.quiet_when_counted_s) if may_be_counted else settings.quiet_s
 
 
 def _receiving(database: Database) -> list[_Waiting]:
@@ -177,11 +208,12 @@ def _note_expected(database: Database, series_id: int, expected: int | None) -> 
         session.execute(sa.update(Series).where(Series.id == series_id).values(expected_count=expected))
 
 
-def _settle(config: Config, database: Database, spool_root: Path, waiting: _Waiting, quiet_s: float) -> bool:
-    """Look at the files, which takes time, then move the series unless an instance has come meanwhile."""
+def _settle(
+    config: Config, database: Database, spool_root: Path, waiting: _Waiting, finding: _Finding, *, quiet_s: float
+) -> bool:
+    """Move the series as its files say, unless an instance has come since they were looked at."""
     if _refuse_late(database, waiting):
         return True
-    finding = _look(database, spool_root, waiting)
     kept = _keep_aside(config, spool_root, waiting, finding)
     with database.write() as session:
         series = session.get_one(Series, waiting.id)
@@ -189,17 +221,18 @@ def _settle(config: Config, database: Database, spool_root: Path, waiting: _Wait
         if series.state != str(State.RECEIVING) or (series.instance_count, series.last_arrival_at) != then:
             return False
         malformed = [*map(str, finding.flaws), *_in_another_study(session, series)]
-        if finding.facts:
-            series.facts = replace(finding.facts, malformed=tuple(malformed)).to_json()
+        facts = finding.facts and _with_expected(finding.facts, waiting)
+        if facts:
+            series.facts = replace(facts, malformed=tuple(malformed)).to_json()
         if not malformed:
             reason = f"complete with {_instances(waiting.instance_count)}: {_why(waiting, quiet_s)}"
-            audit.move(session, series, State.COMPLETE, Event.COMPLETE, reason, detail=_detail(waiting, finding.facts))
+            audit.move(session, series, State.COMPLETE, Event.COMPLETE, reason, detail=_detail(waiting, facts))
             return True
         _note_kept(session, series, kept)
         told = "; ".join(malformed[:_FLAWS_TOLD])
         more = f"; and {len(malformed) - _FLAWS_TOLD} more" if len(malformed) > _FLAWS_TOLD else ""
         reason = f"malformed: {told}{more}. The series is kept and not processed"
-        detail = {**_detail(waiting, finding.facts), "malformed": malformed}
+        detail = {**_detail(waiting, facts), "malformed": malformed}
         audit.move(session, series, State.REFUSED, Event.REFUSAL, reason, kind=ErrorKind.PERMANENT, detail=detail)
         return True
 
@@ -251,7 +284,7 @@ def _look(database: Database, spool_root: Path, waiting: _Waiting) -> _Finding:
         _log.exception("a series could not be examined", series=waiting.series_instance_uid)
         reason = f"the headers of its series cannot be made sense of: {type(error).__name__}, see the log"
         return _Finding(None, (Flaw(0, reason, members[0].sop_instance_uid),), members)
-    return _Finding(_with_expected(examined.facts, waiting), examined.flaws, members)
+    return _Finding(examined.facts, examined.flaws, members)
 
 
 def _with_expected(facts: SeriesFacts, waiting: _Waiting) -> SeriesFacts:

@@ -26,7 +26,6 @@ from node.dicom.commitment import PROCESSING_FAILURE, PUSH_MODEL
 from node.errors import OperatorError
 from node.notify import Notifier
 from node.queue import Queue, prepare
-from node.quiet import Quiet
 from node.receive import Receiver
 from node.receive.scp import require_port
 from node.receive.services import Answer, Handler, Request, Service, collected
@@ -69,7 +68,7 @@ class Node:
         prepare(config.url)
         self.database = Database(config.url)
         self.queue = Queue(self.database)
-        self._quiet = Quiet()
+        self._seen = complete.Memory()
         self.commitments = Commitments(config, self.database)
         self.receiver = Receiver(config, self.database, [_commitment(self.commitments)])
         self.clock = Clock(self._clock_was_set)
@@ -109,7 +108,7 @@ class Node:
                 log.critical("the node ends", reason=self.fault)
                 self._give_up()
             return
-        complete.sweep(self.config, self.database, self.config.spool_dir, ask_count=self._ask_count, quiet=self._quiet)
+        complete.sweep(self.config, self.database, self.config.spool_dir, ask_count=self._ask_count, memory=self._seen)
         select.sweep(self.config, self.database, self.queue)
 
     def _clock_was_set(self, moved_s: float) -> None:

@@ -160,16 +160,43 @@ def test_a_restart_changes_nothing(ward: Ward, tmp_path: Path, crafted: Any) -> 
         reopened.close()
 
 
+def test_the_files_are_looked_at_while_it_is_quiet(ward: Ward, crafted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the quiet time is enough to look; when it is over, nothing is left but to move the series."""
+    looks: list[int] = []
+    look, own_s = complete._look, 0.0
+    memory = complete.Memory(Quiet(lambda: own_s))
+
+    def count(database: Database, root: Path, waiting: Any) -> Any:
+        looks.append(waiting.instance_count)
+        return look(database, root, waiting)
+
+    def sweep(at_s: float) -> int:
+        nonlocal own_s
+        own_s = at_s
+        return complete.sweep(ward.config, ward.database, ward.spool, NOON + timedelta(seconds=at_s), memory=memory)
+
+    monkeypatch.setattr(complete, "_look", count)
+    paths = crafted.series(5)
+    ward.receive(paths[:4], NOON)
+    assert [sweep(14.9), len(looks), sweep(15), sweep(16), len(looks)] == [0, 0, 0, 0, 1]
+    series = ward.receive(paths[4:], NOON + timedelta(seconds=20))
+    assert [sweep(21), sweep(36), sweep(49.9), sweep(51)] == [0, 0, 0, 1]
+    assert looks == [4, 5], "another instance makes it look anew"
+    assert ward.facts(series).number_of_slices == 5
+    assert sweep(52) == 0
+    assert memory.looks == {}, "and it is forgotten then"
+
+
 @pytest.mark.parametrize("days", [1, -1])
 def test_a_clock_that_is_set_ends_no_quiet_time_and_hangs_none(ward: Ward, crafted: Any, days: int) -> None:
     """Set between the last instance and the next sweep, which then goes by the machine's own clock alone."""
     own_s = 0.0
-    quiet = Quiet(lambda: own_s)
+    memory = complete.Memory(Quiet(lambda: own_s))
 
     def sweep(at_s: float) -> int:
         nonlocal own_s
         own_s, now = at_s, NOON + timedelta(days=days, seconds=at_s)
-        return complete.sweep(ward.config, ward.database, ward.spool, now, quiet=quiet)
+        return complete.sweep(ward.config, ward.database, ward.spool, now, memory=memory)
 
     assert sweep(0) == 0
     ward.receive(crafted.series(3), NOON)
