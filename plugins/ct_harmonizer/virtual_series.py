@@ -98,7 +98,7 @@ def _common(request: Request) -> Dataset:
     header.SOPClassUID = CTImageStorage
     header.AcquisitionNumber = 1
     header.KVP = str(request.rendition.scanner.beam.kilovolts)
-    header.ScanOptions = "AXIAL"
+    header.ScanOptions = request.profile.upper()
     header.ConvolutionKernel = f"{request.rendition.kernel.name} f50 {request.rendition.kernel.f50_per_mm:.2f}"[:16]
     header.FilterType = "NONE"
     header.Exposure = round(request.rendition.scanner.tube_current_time_mas)

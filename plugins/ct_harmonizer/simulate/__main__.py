@@ -32,6 +32,9 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=usual.slices)
     parser.add_argument("--spacing", type=float, default=usual.spacing_mm, help="between slices, mm")
     parser.add_argument("--thickness", type=float, help="of slices, mm; the spacing unless given")
+    parser.add_argument(
+        "--profile", choices=("axial", "helical"), default=usual.profile, help="of a slice: box, or triangle"
+    )
     parser.add_argument("--matrix", type=int, default=usual.matrix, help="pixels along a side")
     parser.add_argument("--field-of-view", type=float, default=usual.field_of_view_mm, help="mm along a side")
     parser.add_argument("--noise-seed", type=int, default=usual.noise_seed)
@@ -44,6 +47,7 @@ def main() -> None:
         usual,
         slices=chosen.slices,
         spacing_mm=chosen.spacing,
+        profile=chosen.profile,
         matrix=chosen.matrix,
         field_of_view_mm=chosen.field_of_view,
         patient=STANDARD_MAN if chosen.patient is None else random_patient(chosen.patient),

@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 
 from plugins.ct_harmonizer.simulate import renditions
 from plugins.ct_harmonizer.simulate.phantom.chest import build
-from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
 from plugins.ct_harmonizer.simulate.phantom.patient import Patient, random_patient
 from plugins.ct_harmonizer.simulate.polar import Grid
 from plugins.ct_harmonizer.simulate.renditions import Rendition
 from plugins.ct_harmonizer.simulate.scanner import expose, project
 from plugins.ct_harmonizer.simulate.series import Integrate
+from plugins.ct_harmonizer.simulate.slices import Profile, cut
 
 FREQUENCY_PER_MM: NDArray[np.float64] = np.linspace(0.0, 1.6, 81)
 SKIN_MM = 150.0  # from the isocentre to the skin of the standard man, on average round the chest
 
 _DRAWN = Grid(1112, 0.45)  # 500 mm: the fattest lie within
 _HEIGHTS_MM = (-110.0, 60.0)  # where lungs are, of the standard man
+_HELICAL = 0.6  # of the patients
 _TRUTH_STEP_HU = 0.125  # truth is stored in whole steps of this
 
 
@@ -80,6 +81,7 @@ def make(
     *,
     thickness_mm: float,
     seed: int,
+    profile: Profile = "axial",
     detail: float = 1.0,
     device: torch.device | None = None,
 ) -> Shots:
@@ -92,13 +94,14 @@ def make(
         z_mm: (slice,) heights, two at least.
         thickness_mm: of the slices.
         seed: of the noise.
+        profile: what a slice averages along the table.
         detail: share of the finest vessels, as `phantom.chest.build`.
         device: where to project and reconstruct.
     """
     device = device or torch.device("cpu")
-    canvas = Canvas(z_mm, _DRAWN.size, _DRAWN.pixel_mm, thickness_mm)
+    slices = cut(z_mm, thickness_mm, _DRAWN, profile)
     integrate = Integrate(_DRAWN, image)
-    fine = list(build(canvas, patient, detail, lambda _share: None).slices())
+    fine = list(slices.of(build(slices.canvas, patient, detail, lambda _share: None)))
     truth = np.stack([integrate(one.hu + 1000).numpy() - 1000 for one in fine])
     lung = np.stack([integrate(one.lung).numpy() >= 0.5 for one in fine])
     volume = torch.stack([one.hu for one in fine]).to(device)
@@ -126,7 +129,8 @@ def random_shots(seed: int, *, slices: int, count: int, matrix: int = 512, devic
     z_mm = (start + spacing * np.arange(slices, dtype=np.float64)) * patient.size
     thickness = float(np.exp(rng.uniform(np.log(0.6), np.log(4.0))))
     chosen = [renditions.random(rng) for _ in range(count)]
-    return make(patient, chosen, image, z_mm, thickness_mm=thickness, seed=seed, device=device)
+    profile: Profile = "helical" if rng.random() < _HELICAL else "axial"
+    return make(patient, chosen, image, z_mm, thickness_mm=thickness, seed=seed, profile=profile, device=device)
 
 
 class Pool:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from plugins.ct_harmonizer.simulate.kernels import SHARP
 from plugins.ct_harmonizer.simulate.phantom.chest import build
-from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
 from plugins.ct_harmonizer.simulate.phantom.nodules import Nodule
 from plugins.ct_harmonizer.simulate.phantom.patient import STANDARD_MAN, Patient
 from plugins.ct_harmonizer.simulate.polar import Grid
 from plugins.ct_harmonizer.simulate.renditions import FORCE, Rendition
 from plugins.ct_harmonizer.simulate.scanner import expose, project
+from plugins.ct_harmonizer.simulate.slices import Profile, cut
 
 MIDDLE_MM = -29.0  # height of the middle of the series below the tracheal bifurcation
 _SLICES_AT_ONCE = 24  # bounds the memory to about 3 GB
@@ -37,6 +37,7 @@ class Request:
     matrix: int = 512
     field_of_view_mm: float = 384.0
     spacing_mm: float = 2.0
+    profile: Profile = "axial"  # what a slice averages along the table
     centre_mm: tuple[float, float] = (0.0, 0.0)  # of the field of view, x and y from the isocentre
     rendition: Rendition = DEFAULT_RENDITION
     patient: Patient = STANDARD_MAN
@@ -66,7 +67,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What was scanned, on the image's own voxels: no blur but the voxel's, no noise."""
+    """What was scanned, on the image's own voxels: no blur but the pixel's and the slice profile's, no noise."""
 
     hu: NDArray[np.float32]  # (slice, row, column)
     lung: NDArray[np.bool_]  # lung tissue: within the pleura, without vessels, airways, nodules
@@ -113,12 +114,12 @@ def _one_thread() -> Iterator[None]:
 def _scan_chest(request: Request, progress: Progress) -> Scan:
     total, grid, scanner = 3 * request.slices, request.drawn, request.rendition.scanner
     progress(0, total)
-    canvas = Canvas(request.z_mm, grid.size, grid.pixel_mm, scanner.thickness_mm)
+    slices = cut(request.z_mm, scanner.thickness_mm, grid, request.profile)
 
     def built(share: float) -> None:
         progress(round(share * request.slices), total)
 
-    chest = build(canvas, request.patient, request.detail, built)
+    chest = build(slices.canvas, request.patient, request.detail, built)
     generator = torch.Generator().manual_seed(request.noise_seed)
     shape = (request.slices, request.matrix, request.matrix)
     hu, true_hu, emphysema = (np.empty(shape, kind) for kind in (np.int16, np.float32, np.float32))
@@ -126,7 +127,7 @@ def _scan_chest(request: Request, progress: Progress) -> Scan:
     integrate = Integrate(grid, request.image)
     done = request.slices
     batch: list[Tensor] = []
-    for number, fine in enumerate(chest.slices()):
+    for number, fine in enumerate(slices.of(chest)):
         batch.append(fine.hu)
         true_hu[number] = integrate(fine.hu + 1000).numpy() - 1000  # air, where nothing is drawn
         for name, mask in masks.items():

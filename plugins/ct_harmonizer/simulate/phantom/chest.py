@@ -24,6 +24,7 @@ from plugins.ct_harmonizer.simulate.phantom.solids import Points
 
 COARSER = 4  # fine pixels in a pixel of the anatomy's grid
 COARSE_STEP_MM = 4.0  # between the heights at which anatomy is worked out, at most
+_BESIDE_MM = 1.0
 _FAR_VOXELS = 24.0  # signed distances are kept up to here
 
 Block = tuple[slice, slice]  # rows, columns
@@ -225,18 +226,33 @@ def _anatomy(canvas: Canvas, patient: Patient) -> dict[str, Tensor]:
     size, step_mm = canvas.size // COARSER + 1, canvas.pixel_mm * COARSER
     across = (torch.arange(size, dtype=torch.float32) - (size - 1) / 2) * step_mm
     wide, deep, tall = patient.scale
-    first, last, slices = float(canvas.z_mm[0]), float(canvas.z_mm[-1]), len(canvas.z_mm)
-    heights = max(2, min(slices, math.ceil(abs(last - first) / COARSE_STEP_MM) + 1))
-    z = torch.linspace(first, last, heights)
+    wanted = torch.from_numpy(canvas.z_mm)
+    span = float(wanted[-1] - wanted[0])
+    steps = math.ceil(abs(span) / COARSE_STEP_MM)
+    dense = steps + 1 < len(wanted)
+    # Anatomy between dense slices is interpolated; where they are farther apart, its slope is seen just above and below each.
+    z = torch.linspace(float(wanted[0]), float(wanted[-1]), steps + 1) if dense else _beside(wanted).flatten().float()
     at = Points(across[None, None, :] / wide, across[None, :, None] / deep, z[:, None, None] / tall)
+    place = ((wanted - wanted[0]) / span * steps).clamp(0, steps)
+    before = place.long().clamp(max=max(steps - 1, 0))
+    share = (place - before)[:, None, None].float()
 
     def voxels(distance_mm: Tensor) -> Tensor:
         """Over the width of a voxel across the surface: however the surface lies, the voxel fills by that much."""
-        whole = distance_mm.expand(heights, size, size)
-        down, back, left = torch.gradient(whole, spacing=(float(z[1] - z[0]), step_mm, step_mm))
+        whole = distance_mm.expand(len(z), size, size)
+        if dense:
+            down = torch.gradient(whole, spacing=span / steps, dim=0)[0]
+        else:
+            above, whole, below = whole.reshape(3, len(wanted), size, size)
+            down = (below - above) / (2 * _BESIDE_MM)
+        back, left = torch.gradient(whole, spacing=step_mm, dim=(1, 2))
         width = (back**2 + left**2 + 1e-4).mul_(canvas.pixel_mm**2).add_(down**2, alpha=canvas.thickness_mm**2)
         scaled = (whole / width.sqrt_()).clamp_(-_FAR_VOXELS, _FAR_VOXELS)
-        flat = F.interpolate(scaled.flatten(1).T[None], size=slices, mode="linear", align_corners=True)
-        return flat[0].T.reshape(slices, size, size)
+        return torch.lerp(scaled[before], scaled[before + 1], share) if dense else scaled
 
     return {name: voxels(distance_mm) for name, distance_mm in anatomy.organs(at, patient).items()}
+
+
+def _beside(z_mm: Tensor) -> Tensor:
+    """(3, slice): heights just under, at and over these."""
+    return torch.stack([z_mm - _BESIDE_MM, z_mm, z_mm + _BESIDE_MM])

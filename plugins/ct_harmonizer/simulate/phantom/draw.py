@@ -17,7 +17,7 @@ _LAYERS = 3  # heights within a slice at which its share is taken
 class Canvas:
     """The fine grid: slices at heights z_mm, pixel (row, column) at ((column - n/2) pixel, (row - n/2) pixel) mm."""
 
-    z_mm: NDArray[np.float64]  # (slice,), any order, evenly spaced
+    z_mm: NDArray[np.float64]  # (slice,), rising or falling
     size: int
     pixel_mm: float
     thickness_mm: float

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
@@ -52,20 +52,19 @@ class Parenchyma:
 
 def grow_parenchyma(canvas: Canvas, patient: Patient, coarser: int, generator: torch.Generator) -> Parenchyma:
     """Draw the fields; all but the texture on a grid so many times coarser than the canvas."""
-    slices, coarse, step_mm = len(canvas.z_mm), canvas.size // coarser + 1, coarser * canvas.pixel_mm
+    coarse, step_mm = canvas.size // coarser + 1, coarser * canvas.pixel_mm
     half, half_mm = canvas.size // 2 + 1, 2 * canvas.pixel_mm
-    gap_mm = abs(float(canvas.z_mm[1] - canvas.z_mm[0]))
+    gaps_mm = np.abs(np.diff(canvas.z_mm)).tolist()
 
-    def field(across_mm: float) -> Tensor:
-        return tissue.noise(generator, slices, coarse, across_mm / step_mm, math.exp(-gap_mm / across_mm))
+    def field(across_mm: float, size: int = coarse, pixel_mm: float = step_mm) -> Tensor:
+        """Uneven over so many mm; as far along the table as to its Gaussian's 1/e of correlation across, twice its deviation."""
+        return tissue.noise(generator, gaps_mm, size, across_mm / pixel_mm, 2 * across_mm)
 
-    texture = tissue.noise(generator, slices, half, _TEXTURE_MM / half_mm, 0.3)
-    lobules = tissue.noise(generator, slices, coarse, _LOBULE_MM / step_mm, 0.8)
     return Parenchyma(
         patient,
         canvas,
-        texture,
-        lobules,
+        field(_TEXTURE_MM, half, half_mm),
+        field(_LOBULE_MM),
         field(_REGION_MM),
         _patches(field(_HAZE_MM), patient.ground_glass_percent),
     )

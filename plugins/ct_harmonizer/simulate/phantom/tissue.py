@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
@@ -47,24 +48,24 @@ LUNG_MIDDLE = -868.0
 LUNG_GRADIENT_PER_MM = 0.32  # lying on the back, the lower lung is denser
 
 
-def noise(generator: torch.Generator, slices: int, size: int, cells: float, memory: float) -> Tensor:
+def noise(generator: torch.Generator, gaps_mm: Sequence[float], size: int, cells: float, length_mm: float) -> Tensor:
     """Smooth random fields (slice, row, column), mean 0, SD 1.
 
     Args:
         generator: the source of chance.
-        slices: number of slices.
+        gaps_mm: from each slice to the next, one fewer than slices.
         size: pixels along a side.
         cells: standard deviation of the smoothing, in pixels.
-        memory: correlation of one slice with the next, 0 to 1.
+        length_mm: over which the correlation of slices falls to 1/e.
     """
     reach = max(1, math.ceil(3 * cells))
     taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / cells) ** 2)
     taps = taps / taps.norm()
-    fields = torch.empty(slices, size, size)
-    last = torch.zeros(size, size)
-    for number in range(slices):
+    fields = torch.empty(len(gaps_mm) + 1, size, size)
+    for number, gap_mm in enumerate((math.inf, *gaps_mm)):
         white = torch.randn(1, 1, size + 2 * reach, size + 2 * reach, generator=generator)
-        smooth = F.conv2d(F.conv2d(white, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))[0, 0]
-        last = smooth if number == 0 else memory * last + math.sqrt(1 - memory**2) * smooth
-        fields[number] = last
+        fields[number] = F.conv2d(F.conv2d(white, taps.view(1, 1, 1, -1)), taps.view(1, 1, -1, 1))[0, 0]
+        memory = math.exp(-gap_mm / length_mm)
+        if memory > 0:
+            fields[number].mul_(math.sqrt(1 - memory**2)).add_(fields[number - 1], alpha=memory)
     return fields
