@@ -1,6 +1,7 @@
 """Virtual patients to evaluate on: projected once, reconstructed as often as wished. The one file here that knows the simulator.
 
-A chest is a few slices spread over the lungs; a nodule is a stack of contiguous slices with one nodule in the middle.
+A chest is a few slices spread over the lungs; a nodule is a stack of contiguous slices with one nodule in the middle; whole lungs are slices from above
+the apices to below the bases.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 
-from plugins.ct_harmonizer.simulate.phantom.chest import build
+from plugins.ct_harmonizer.simulate.phantom.chest import COARSER, Chest, build
 from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
 from plugins.ct_harmonizer.simulate.phantom.patient import Lesion, Patient
 from plugins.ct_harmonizer.simulate.polar import Grid
@@ -26,6 +28,7 @@ HIGHEST_MM, LOWEST_MM = (
     -50.0,
 )  # of a chest's slices from the tracheal bifurcation of a patient of the standard size
 NODULE_SLICES, NODULE_STEP_MM = 10, 2.0
+APEX_MM, BASE_MM = 150.0, -150.0  # whole lungs lie between, in a patient of the standard size
 _FINE = Grid(1112, 0.45)  # 500 mm: the fattest lie within
 
 Volume = NDArray[np.float32]
@@ -38,6 +41,7 @@ class Case:
     phantom: int  # its seed
     truth_hu: Volume
     lungs: NDArray[np.bool_]  # alveolar tissue: within the pleura, without vessels, airways and nodules
+    pleura: NDArray[np.bool_]  # all within the pleura: vessels and small airways too, not trachea and main bronchi
     nodules: tuple[tuple[tuple[float, float, float], float], ...]  # centre (slice, row, column), diameter in mm
     spacing_mm: tuple[float, float, float]
     skin_mm: float  # mean radius of the body
@@ -64,17 +68,25 @@ class Taker:
 
 def chest(patient: Patient, slices: int, matrix: int) -> Case:
     """Slices spread over the lungs, two at least."""
-    return _case(patient, np.linspace(HIGHEST_MM, LOWEST_MM, slices, dtype=np.float64) * patient.size, matrix, 1.0)
+    heights = np.linspace(HIGHEST_MM, LOWEST_MM, slices, dtype=np.float64) * patient.size
+    return _case(patient, heights, Grid(matrix, FIELD_MM / matrix), 1.0)
 
 
 def nodule(patient: Patient, diameter_mm: float, matrix: int) -> Case:
     """A stack of slices as thick as far apart, with one nodule of about that diameter in the middle."""
     heights = -20.0 * patient.size + NODULE_STEP_MM * ((NODULE_SLICES - 1) / 2 - np.arange(NODULE_SLICES))
-    return _case(replace(patient, nodules=(Lesion(diameter_mm),)), heights, matrix, NODULE_STEP_MM)
+    return _case(
+        replace(patient, nodules=(Lesion(diameter_mm),)), heights, Grid(matrix, FIELD_MM / matrix), NODULE_STEP_MM
+    )
 
 
-def _case(patient: Patient, heights_mm: NDArray[np.floating], matrix: int, thickness_mm: float) -> Case:
-    image = Grid(matrix, FIELD_MM / matrix)
+def whole_lungs(patient: Patient, step_mm: float, thickness_mm: float, image: Grid) -> Case:
+    """All of both lungs, from the head down."""
+    heights = np.arange(APEX_MM * patient.size, BASE_MM * patient.size, -step_mm)
+    return _case(patient, heights, image, thickness_mm)
+
+
+def _case(patient: Patient, heights_mm: NDArray[np.floating], image: Grid, thickness_mm: float) -> Case:
     canvas = Canvas(
         heights_mm.astype(np.float64),
         _FINE.size,
@@ -90,8 +102,8 @@ def _case(patient: Patient, heights_mm: NDArray[np.floating], matrix: int, thick
         (
             (
                 float((heights_mm[0] - one.centre_mm[2]) / step),
-                one.centre_mm[1] / image.pixel_mm + matrix // 2,
-                one.centre_mm[0] / image.pixel_mm + matrix // 2,
+                one.centre_mm[1] / image.pixel_mm + image.size // 2,
+                one.centre_mm[0] / image.pixel_mm + image.size // 2,
             ),
             one.diameter_mm,
         )
@@ -102,8 +114,21 @@ def _case(patient: Patient, heights_mm: NDArray[np.floating], matrix: int, thick
         patient.seed,
         truth,
         lungs,
+        _pleura(made, image),
         placed,
         (step, image.pixel_mm, image.pixel_mm),
         float(np.sqrt(body_mm2 / np.pi)),
         torch.stack([one.hu for one in fine]),
     )
+
+
+def _pleura(made: Chest, image: Grid) -> NDArray[np.bool_]:
+    """Where the lungs' surface leaves half of the image's voxel or more inside, (slice, row, column)."""
+    distance = made.anatomy["lung"].numpy()
+    middle = (distance.shape[1] - 1) / 2
+    row, column = (
+        (np.arange(image.size) - image.size // 2) * image.pixel_mm + centre
+        for centre in (image.centre_mm[1], image.centre_mm[0])
+    )
+    at = np.meshgrid(*(place / (_FINE.pixel_mm * COARSER) + middle for place in (row, column)), indexing="ij")
+    return np.stack([ndimage.map_coordinates(flat, at, order=1, mode="nearest") < 0 for flat in distance])
