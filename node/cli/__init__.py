@@ -18,6 +18,7 @@ from node.cli import (
     demo,
     doctor,
     edit,
+    evaluate,
     folder,
     notify,
     pull,
@@ -63,7 +64,7 @@ def _root(
     del config  # read by node.cli.context.settings
 
 
-for module in (serve, demo, send, pull, folder, retention, configuration, doctor, notify, top):
+for module in (serve, demo, send, pull, folder, evaluate, retention, configuration, doctor, notify, top):
     module.register(app)
 for part in (rulebook, edit, replay):
     part.register(rules.rules_app)

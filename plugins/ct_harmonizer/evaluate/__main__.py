@@ -6,16 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from plugins.ct_harmonizer.evaluate import report, tables
-from plugins.ct_harmonizer.evaluate.methods import named
-from plugins.ct_harmonizer.evaluate.study import Plan, Progress, reference, run
-
-
-def evaluate(plan: Plan, folder: Path, jobs: int, progress: Progress) -> tuple[str, Path]:
-    """Study the plan and write the report; the acceptance table as Markdown, and the page."""
-    rows = run(plan, folder / "rows", jobs, progress)
-    _, page = report.write(rows, plan, named(reference(plan.matrix)), folder)
-    return report.markdown_table(tables.acceptance(rows)), page
+from plugins.ct_harmonizer.evaluate.study import Plan
+from plugins.ct_harmonizer.evaluate.whole import evaluate
 
 
 def main() -> None:
@@ -32,13 +24,21 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
-    plan = Plan(chosen.phantoms, chosen.seed, chosen.slices, chosen.matrix, not chosen.no_nodules)
 
     def told(done: int, total: int) -> None:
         sys.stderr.write(f"\r{done} of {total} phantoms")
         sys.stderr.flush()
 
-    table, page = evaluate(plan, chosen.out, chosen.jobs, told)
+    table, page = evaluate(
+        chosen.out,
+        told,
+        phantoms=chosen.phantoms,
+        seed=chosen.seed,
+        slices=chosen.slices,
+        matrix=chosen.matrix,
+        nodules=not chosen.no_nodules,
+        jobs=chosen.jobs,
+    )
     sys.stdout.write(f"\n{table}\n\nReport: {page}\n")
 
 
