@@ -75,7 +75,7 @@ def classical(
 
 def network(data: Mapping[str, Any], skin_share: float, weights: Weights) -> Mode:
     """The physics-informed network, given the MTF at the skin, as it was trained; towards the patient without blur and noise."""
-    source = _at_skin(data, skin_share)
+    source = at_skin(data, skin_share)
     blur = Gain(FREQUENCY_PER_MM, source)
 
     def slices(
@@ -119,7 +119,7 @@ def _at_isocentre(data: Mapping[str, Any], skin_share: float) -> NDArray[np.floa
     return mtf if data["source"] != _SKIN else _stretched(mtf, 1 / skin_share)
 
 
-def _at_skin(data: Mapping[str, Any], skin_share: float) -> NDArray[np.float64]:
+def at_skin(data: Mapping[str, Any], skin_share: float) -> NDArray[np.float64]:
     """The source's curve at the skin: a kernel table's, of the isocentre, with its frequencies shrunk by skin_share."""
     mtf = np.array(data["curve"]["mtf"])
     return mtf if data["source"] == _SKIN else _stretched(mtf, skin_share)

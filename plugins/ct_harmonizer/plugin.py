@@ -15,8 +15,10 @@ from node.errors import SeriesRefused
 from node.plugin import Curve, Measurement, Method, Quantity, Report, Verdict, Volume
 from plugins.ct_harmonizer import pictures
 from plugins.ct_harmonizer.comparison import compare
+from plugins.ct_harmonizer.guards import dense, lungs, metal
+from plugins.ct_harmonizer.guards.noise import foreign, untrained
 from plugins.ct_harmonizer.metrics import LungMetrics, lung_mask, lung_metrics
-from plugins.ct_harmonizer.modes import Mode, classical, network
+from plugins.ct_harmonizer.modes import Mode, at_skin, classical, network
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM, Band, MTFCurve, MTFMeasurement, MTFRefused, measure_mtf
 from plugins.ct_harmonizer.mtf.body import NO_DATA_HU
 from plugins.ct_harmonizer.mtf.noise import Noise, measure_noise
@@ -25,7 +27,6 @@ from plugins.ct_harmonizer.physics.kernels import TARGETS, Kernel, look_up
 from plugins.ct_harmonizer.weights import shipped
 
 _SKIN = "skin"
-_LUNGS_LEAST_ML = 300.0
 
 
 class HarmonizerParameters(BaseModel):
@@ -108,11 +109,16 @@ class CTHarmonizer:
         """The MTF at the skin, or, where it cannot be trusted, of the kernel's name.
 
         Raises:
-            SeriesRefused: not a chest, or neither the skin nor the table gives an MTF.
+            SeriesRefused: not a whole chest, spoilt by metal, neither the skin nor the table gives an MTF, the noise is not of that MTF, or not what the network knows.
         """
         if parameters.require_lungs:
-            self._lungs(volume)
+            _refuse(volume, _no_chest(volume))
         noise = measure_noise(volume.hu, volume.spacing_mm, volume.padding)
+        measurement = self._measured(volume, parameters, noise)
+        _refuse(volume, _unfit(measurement.data, noise, volume, parameters))
+        return measurement
+
+    def _measured(self, volume: Volume, parameters: HarmonizerParameters, noise: Noise) -> Measurement:
         try:
             read = measure_mtf(
                 volume.hu,
@@ -167,16 +173,26 @@ class CTHarmonizer:
         measurement: Measurement,
         parameters: HarmonizerParameters,
     ) -> Verdict:
-        """Data consistency below half of f50, in lung and in soft tissue."""
+        """The curve against the noise, data consistency below half of f50 in lung and in soft tissue, and each millilitre of dense tissue."""
         if not np.isfinite(harmonized[~volume.padding]).all():
             return Verdict(passed=False, reasons=("the harmonized slices hold values that are not numbers",))
-        lungs = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
-        mode = mode_of(measurement, parameters)
+        found = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
+        mode, missing = mode_of(measurement, parameters), _unknown(volume.hu, volume.padding)
+        noise = measure_noise(volume.hu, volume.spacing_mm, volume.padding)
+        bright = dense.moved(
+            volume.hu,
+            harmonized,
+            missing,
+            gain=mode.gain,
+            blur=mode.blur,
+            f50_per_mm=float(measurement.data["f50_per_mm"]),
+            spacing_mm=volume.spacing_mm,
+        )
         shift = consistency(
             volume.hu,
             harmonized,
-            _unknown(volume.hu, volume.padding),
-            lungs,
+            missing,
+            found,
             gain=mode.gain,
             blur=mode.blur,
             f50_per_mm=float(measurement.data["f50_per_mm"]),
@@ -187,8 +203,11 @@ class CTHarmonizer:
             "soft tissue shift below half f50": shift.soft_low_hu,
             "lung mean shift": shift.lung_mean_hu,
             "soft tissue mean shift": shift.soft_mean_hu,
+            "dense tissue shift": None if bright is None else bright.by_hu,
         }
         reasons = list(shift.failures())
+        unfit = _unfit(measurement.data, noise, volume, parameters)
+        reasons += [why for why in (unfit and f"the series {unfit}", bright and bright.failure()) if why]
         if shift.lung_low_hu is None and parameters.require_lungs:
             reasons.append("too few lung voxels to judge the harmonized slices by")
         quantities = {name: Quantity(value, "[hnsf'U]") for name, value in figures.items() if value is not None}
@@ -202,8 +221,8 @@ class CTHarmonizer:
         parameters: HarmonizerParameters,
     ) -> Report:
         """LAA-950, Perc15, mass and noise before and after in the same lungs, the curves, and two pictures."""
-        lungs = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
-        before, after = (self._figures(hu, lungs, volume) for hu in (volume.hu, harmonized))
+        found = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
+        before, after = (self._figures(hu, found, volume) for hu in (volume.hu, harmonized))
         data, mode = measurement.data, mode_of(measurement, parameters)
         axes = ("frequency in cycles/mm", "MTF")
         frequency = tuple(FREQUENCY_PER_MM.tolist())
@@ -231,7 +250,7 @@ class CTHarmonizer:
         )
         drawn = {
             "overview": pictures.overview(
-                volume.hu, harmonized, volume.padding, lungs, spacing_mm=volume.spacing_mm, sheet=sheet
+                volume.hu, harmonized, volume.padding, found, spacing_mm=volume.spacing_mm, sheet=sheet
             ),
         }
         notes = [mode.description]
@@ -250,20 +269,10 @@ class CTHarmonizer:
         """The curves of several series with their bands, and a table of what came of each. PNG."""
         return compare(series)
 
-    def _lungs(self, volume: Volume) -> NDArray[np.bool_]:
-        lungs = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
-        litres = float(lungs.sum() * np.prod(volume.spacing_mm) / 1e6)
-        if litres * 1000 < _LUNGS_LEAST_ML:
-            raise SeriesRefused(
-                f"series {volume.series_instance_uid} shows {litres:.2f} l of lung, at least {_LUNGS_LEAST_ML / 1000:.1f} l are needed:"
-                " it is no chest CT and is not harmonized"
-            )
-        return lungs
-
-    def _figures(self, hu: NDArray[np.float32], lungs: NDArray[np.bool_], volume: Volume) -> dict[str, Quantity]:
+    def _figures(self, hu: NDArray[np.float32], within: NDArray[np.bool_], volume: Volume) -> dict[str, Quantity]:
         figures = _noise_quantities(measure_noise(hu, volume.spacing_mm, volume.padding))
-        if lungs.any():
-            figures |= _lung_quantities(lung_metrics(hu, lungs, volume.spacing_mm))
+        if within.any():
+            figures |= _lung_quantities(lung_metrics(hu, within, volume.spacing_mm))
         return figures
 
     def _from_table(
@@ -307,6 +316,37 @@ class CTHarmonizer:
 
 
 _SHOWN = (("LAA-950", "%"), ("Perc15", "HU"), ("lung mass", "g"), ("mean lung", "HU"), ("noise", "HU"))
+
+
+def _refuse(volume: Volume, why: str | None) -> None:
+    """Raise SeriesRefused where there is a reason."""
+    if why:
+        raise SeriesRefused(
+            f"series {volume.series_instance_uid} {why}; it is not harmonized and nothing is sent for it"
+        )
+
+
+def _no_chest(volume: Volume) -> str | None:
+    """Why this is no whole chest that metal has spared, None where it is."""
+    missing = _unknown(volume.hu, volume.padding)
+    found = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
+    return (
+        lungs.cut_off(volume.hu, missing, found, volume.spacing_mm)
+        or lungs.too_little(found, volume.spacing_mm)
+        or metal.spoilt(volume.hu, missing, found, volume.spacing_mm)
+    )
+
+
+def _unfit(data: Mapping[str, Any], noise: Noise, volume: Volume, parameters: HarmonizerParameters) -> str | None:
+    """Why the noise does not go with this measurement, or with what the network was trained on; None where it does."""
+    curve = np.array(data["curve"]["mtf"])
+    pixel_mm = max(volume.spacing_mm[1:])
+    mean = None if noise.nps is None else noise.nps.mean_per_mm
+    why = foreign(mean, curve, FREQUENCY_PER_MM, pixel_mm=pixel_mm, at_skin=data["source"] == _SKIN)
+    if why or parameters.mode != "network":
+        return why
+    skin = at_skin(data, parameters.skin_share)
+    return untrained(noise.level_hu, float(FREQUENCY_PER_MM[np.flatnonzero(skin >= 0.5)[-1]]))
 
 
 def _unknown(hu: NDArray[np.float32], padding: NDArray[np.bool_]) -> NDArray[np.bool_]:

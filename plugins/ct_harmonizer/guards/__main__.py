@@ -1,0 +1,64 @@
+"""What training draws, as the guards read it: `python -m plugins.ct_harmonizer.guards --patients 50 --seed 500000`.
+
+Patients, fields of view, thicknesses and renditions are drawn as `simulate.dataset.random_shots` draws them. The constants of `guards.noise` are what this prints. Half an hour on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Iterator
+
+import numpy as np
+
+from plugins.ct_harmonizer.guards.noise import mean_frequency
+from plugins.ct_harmonizer.mtf.noise import measure_noise
+from plugins.ct_harmonizer.simulate import renditions
+from plugins.ct_harmonizer.simulate.dataset import FREQUENCY_PER_MM, make
+from plugins.ct_harmonizer.simulate.phantom.patient import random_patient
+from plugins.ct_harmonizer.simulate.polar import Grid
+
+_RENDITIONS = 8
+_HEIGHTS_MM = np.array([15.0, -35.0, -85.0])  # of the standard man: shoulders, heart, diaphragm
+
+
+def read(seed: int, matrix: int = 512) -> Iterator[dict[str, float]]:
+    """Figures of one patient's renditions; what cannot be read is left out."""
+    rng = np.random.default_rng([seed, 13])
+    patient = random_patient(seed)
+    pixel_mm = float(rng.uniform(300, 480)) * max(patient.size, 0.95) / matrix
+    thickness_mm = float(np.exp(rng.uniform(np.log(0.6), np.log(4.0))))
+    chosen = [renditions.random(rng) for _ in range(_RENDITIONS)]
+    heights = _HEIGHTS_MM * patient.size
+    shots = make(patient, chosen, Grid(matrix, pixel_mm), heights, thickness_mm=thickness_mm, seed=seed)
+    for hu, mtf, rendition in zip(shots.hu, shots.mtf.astype(np.float64), chosen, strict=True):
+        noise = measure_noise(hu.astype(np.float32), (1.0, pixel_mm, pixel_mm))
+        figures = {"f50 at the skin, /mm": float(FREQUENCY_PER_MM[np.flatnonzero(mtf >= 0.5)[-1]])}
+        if noise.level_hu is not None:
+            figures["noise, HU"] = noise.level_hu
+        if noise.nps is not None:
+            for where, curve in (("skin", mtf), ("isocentre", rendition.mtf(FREQUENCY_PER_MM))):
+                expected = mean_frequency(curve, FREQUENCY_PER_MM, pixel_mm)
+                figures[f"mean frequency over that of the curve at the {where}"] = noise.nps.mean_per_mm / expected
+        yield figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m plugins.ct_harmonizer.guards", description="What training draws.")
+    parser.add_argument("--patients", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=500_000)
+    chosen = parser.parse_args()
+    found: dict[str, list[float]] = defaultdict(list)
+    for seed in range(chosen.seed, chosen.seed + chosen.patients):
+        for figures in read(seed):
+            for name, value in figures.items():
+                found[name].append(value)
+    for name, values in found.items():
+        low, first, middle, last, high = np.percentile(values, (0, 1, 50, 99, 100))
+        print(
+            f"{name}: {low:.3f} to {high:.3f} (1 and 99 %: {first:.3f}, {last:.3f}; median {middle:.3f}; n {len(values)})"
+        )
+
+
+if __name__ == "__main__":
+    main()
