@@ -6,6 +6,7 @@ Patients, fields of view, thicknesses and renditions are drawn as `simulate.data
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -55,9 +56,8 @@ def main() -> None:
                 found[name].append(value)
     for name, values in found.items():
         low, first, middle, last, high = np.percentile(values, (0, 1, 50, 99, 100))
-        print(
-            f"{name}: {low:.3f} to {high:.3f} (1 and 99 %: {first:.3f}, {last:.3f}; median {middle:.3f}; n {len(values)})"
-        )
+        between = f"1 and 99 %: {first:.3f}, {last:.3f}; median {middle:.3f}; n {len(values)}"
+        sys.stdout.write(f"{name}: {low:.3f} to {high:.3f} ({between})\n")
 
 
 if __name__ == "__main__":

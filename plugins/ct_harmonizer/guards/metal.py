@@ -62,11 +62,15 @@ def _darkened(
     cut = np.where(missing, np.float32(-1000), np.clip(image, -1024, _TOP_HU))
     blurred = ndimage.gaussian_filter(cut, [_BLUR_MM / size for size in pixel_mm])
     outside = missing | ~ndimage.binary_fill_holes(blurred > _AIR_HU)
-    about_mm = ndimage.distance_transform_edt(~dense, sampling=pixel_mm)
-    clear = ndimage.distance_transform_edt(~(lung | outside), sampling=pixel_mm) > _CLEAR_MM
-    dark = (blurred < STREAK_HU) & clear
-    near = about_mm <= _RIM_MM + 1.5 * max(pixel_mm)
-    labels, count = ndimage.label(dark | near)
+    spared = _grown(lung | outside, _CLEAR_MM, pixel_mm)
+    rim = _grown(dense, _RIM_MM, pixel_mm)
+    labels, count = ndimage.label(((blurred < STREAK_HU) & ~spared) | rim)
     touching = np.zeros(count + 1, bool)
-    touching[labels[near]] = True
-    return int((dark & touching[labels] & (about_mm > _RIM_MM)).sum())
+    touching[labels[rim]] = True
+    return int((touching[labels] & ~rim).sum())
+
+
+def _grown(mask: NDArray[np.bool_], by_mm: float, pixel_mm: tuple[float, float]) -> NDArray[np.bool_]:
+    """Grown by a square, which is many times faster than by a disc."""
+    sides = [2 * round(by_mm / size) + 1 for size in pixel_mm]
+    return np.asarray(ndimage.maximum_filter(mask.view(np.uint8), sides) > 0)

@@ -112,6 +112,29 @@ def test_a_head_is_refused_unless_it_is_only_measured(plugin, series) -> None:
     assert f50[0] > 1.5 * f50[1]
 
 
+def test_what_is_refused_says_which_series_and_what_comes_of_it(plugin, series) -> None:
+    volume = series("chest/lidc-0001")
+    half = replace(volume, hu=volume.hu[:, :, 256:], padding=volume.padding[:, :, 256:])
+    with pytest.raises(SeriesRefused) as refused:
+        plugin.measure(half, parameters(plugin, {}))
+    told = str(refused.value)
+    assert told.startswith(f"series {volume.series_instance_uid} has its lungs cut by the edge of the field of view")
+    assert told.endswith("it is not harmonized and nothing is sent for it")
+
+
+def test_a_table_entry_of_another_kernel_is_refused_by_the_noise(plugin, soft) -> None:
+    """The header says B70f, the pictures are B40f."""
+    misnamed = replace(soft, headers=({"Manufacturer": "SIEMENS", "ConvolutionKernel": "B70f"},) * 30)
+    with pytest.raises(SeriesRefused, match=r"sharper than the images are"):
+        plugin.measure(misnamed, parameters(plugin, {}))
+
+
+def test_a_measurement_of_another_series_is_not_sent(plugin, run, sharp, soft) -> None:
+    chosen, measurement, _ = run(sharp)
+    verdict = plugin.check(soft, run(soft)[2], measurement, chosen)
+    assert any("sharper than the images are" in reason for reason in verdict.reasons)
+
+
 def test_half_a_chest_without_skin_is_refused_with_the_reason(plugin, series) -> None:
     volume = series("chest/lidc-0001")
     middle = (slice(None), slice(130, 380), slice(260, 420))
@@ -171,6 +194,7 @@ def test_a_target_may_be_given_in_numbers(plugin, run, soft) -> None:
 
 
 def test_the_network_is_asked_for_and_says_that_its_weights_are_provisional(plugin, soft) -> None:
+    """It keeps lungs and soft tissue, and brightens bone: the guard tells, and nothing of it would be sent."""
     chosen = parameters(plugin, {"mode": "network"})
     measurement = plugin.measure(soft, chosen)
     method = plugin.method(measurement, chosen)
@@ -178,7 +202,10 @@ def test_the_network_is_asked_for_and_says_that_its_weights_are_provisional(plug
     assert plugin.weights().split()[2].rstrip(",") in method.description
     assert len(method.description) <= 900
     harmonized = np.stack(list(plugin.harmonize(soft, measurement, chosen)))
-    assert plugin.check(soft, harmonized, measurement, chosen).passed
+    verdict = plugin.check(soft, harmonized, measurement, chosen)
+    assert all(reason.startswith("dense tissue") for reason in verdict.reasons), verdict.reasons
+    assert verdict.passed == (not verdict.reasons)
+    assert "dense tissue shift" in verdict.quantities
     report = plugin.report(soft, harmonized, measurement, chosen)
     assert report.after["noise"].value < 0.5 * report.before["noise"].value
     assert report.pictures["overview"].startswith(b"\x89PNG")
