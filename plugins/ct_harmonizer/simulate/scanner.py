@@ -96,7 +96,7 @@ def project(volume_hu: Tensor, grid: Grid, scanner: Scanner, voxel_mm: float) ->
 
 
 def expose(paths_mm: Tensor, scanner: Scanner) -> Exposure:
-    """What reaches the detector through (slice, view, bin) mm of water and bone: polychromatic, blurred, with scatter."""
+    """What reaches the detector through (slice, view, bin) mm of water and bone: polychromatic, blurred by detector, focal spot and the turning gantry, with scatter."""
     device = paths_mm.device
     row = scanner.response(device)
     shape = paths_mm.shape
@@ -106,7 +106,7 @@ def expose(paths_mm: Tensor, scanner: Scanner) -> Exposure:
         seen = row.signal(some.real, some.imag)
         for kept, values in zip((transmission, quanta), seen, strict=True):
             kept[:, first : first + _VIEWS_AT_ONCE] = _blur(values, scanner)
-    transmission.clamp_(min=1e-7)
+    transmission, quanta = _turn(transmission).clamp_(min=1e-7), _turn(quanta)
     wide = _smooth(-transmission * torch.log(transmission.clamp(max=1.0)), scanner)
     return Exposure(transmission, _SCATTER * wide.clamp(min=0), quanta.clamp_(min=1e-3))
 
@@ -127,6 +127,18 @@ def count(exposure: Exposure, scanner: Scanner, generator: torch.Generator | Non
         measured = measured * quanta.clamp_(min=1.0) / expected
     measured = measured - (1 - _SCATTER_LEFT) * exposure.scatter
     return scanner.response(measured.device).linearise(-torch.log(measured.clamp(min=1e-7)))
+
+
+def _turn(values: Tensor) -> Tensor:
+    """The gantry turns while a view (slice, view, bin) is taken: a box over the angle from one view to the next."""
+    views = values.shape[1]
+    around = torch.cat(
+        [values, values.flip(-1).roll(1, -1)], dim=1
+    )  # the other half of the turn sees the same lines from behind
+    spectrum = torch.fft.rfft(around, dim=1)
+    spectrum *= torch.sinc(torch.arange(views + 1, device=values.device) / (2 * views))[:, None]
+    turned: Tensor = torch.fft.irfft(spectrum, n=2 * views, dim=1)[:, :views]
+    return turned
 
 
 def _blur(values: Tensor, scanner: Scanner) -> Tensor:
