@@ -20,7 +20,6 @@ from node import audit, catalogue, complete, jumps, retention, select
 from node.atna import Shipper
 from node.commit import Commitments
 from node.config import Config, CountSource
-from node.derive import derive, write_report
 from node.dicom.command import Element, Field
 from node.dicom.commitment import PROCESSING_FAILURE, PUSH_MODEL
 from node.errors import OperatorError
@@ -236,6 +235,8 @@ def work(config: Config, executor_id: str, *, exit_with_parent: bool) -> None:
     Raises:
         OperatorError: there is no database, or not of this release: the node makes it, a worker never does.
     """
+    from node.derive import derive, write_report  # 16 MB of concepts, which the node that receives has no use for
+
     file = sqlite_file(config.url)
     if file is not None and not file.exists():
         raise OperatorError(f"there is no database at {file}: `harmonode serve` makes it")

@@ -1,42 +1,70 @@
-"""The command line: `harmonode --help` lists the commands, one module each."""
+"""The command line: `harmonode --help` lists the commands, one module each, imported when its command is called."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from functools import cache
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import sqlalchemy as sa
 import structlog
 import typer
+from typer.core import TyperGroup
 
 import node
-from node.cli import (
-    audit,
-    database,
-    demo,
-    doctor,
-    edit,
-    evaluate,
-    folder,
-    notify,
-    pull,
-    replay,
-    retention,
-    rulebook,
-    rules,
-    send,
-    series,
-    serve,
-    tokens,
-    top,
-)
-from node.cli import config as configuration
 from node.cli.context import err
 from node.errors import ErrorKind, HarmonodeError
 
+if TYPE_CHECKING:
+    from typer._click import Command, Context
+
+_MODULES = {  # command -> the module of this package that has it, as the help lists them
+    "serve": "serve",
+    "worker": "serve",
+    "demo": "demo",
+    "send": "send",
+    "pull": "pull",
+    "harmonize": "folder",
+    "mtf": "folder",
+    "evaluate": "evaluate",
+    "retention": "retention",
+    "config": "config",
+    "doctor": "doctor",
+    "notify": "notify",
+    "top": "top",
+    "rules": "rules",
+    "series": "series",
+    "audit": "audit",
+    "tokens": "tokens",
+    "db": "database",
+}
+
+
+@cache
+def _command(name: str) -> Command:
+    part = typer.Typer(rich_markup_mode="rich")
+    import_module(f"node.cli.{_MODULES[name]}").register(part)
+    return typer.main.get_group(part).commands[name]
+
+
+class _Commands(TyperGroup):
+    """Commands that are imported one by one, so that none waits for what another needs."""
+
+    def list_commands(self, ctx: Context) -> list[str]:  # noqa: ARG002 - click's own
+        return list(_MODULES)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
+        # All of them where there is none of that name: it is then said which are like it.
+        for name in [cmd_name] if cmd_name in _MODULES else _MODULES:
+            self.commands.setdefault(name, _command(name))
+        return super().get_command(ctx, cmd_name)
+
+
 app = typer.Typer(
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -62,17 +90,6 @@ def _root(
     ] = False,
 ) -> None:
     del config  # read by node.cli.context.settings
-
-
-for module in (serve, demo, send, pull, folder, evaluate, retention, configuration, doctor, notify, top):
-    module.register(app)
-for part in (rulebook, edit, replay):
-    part.register(rules.rules_app)
-app.add_typer(rules.rules_app, name="rules")
-app.add_typer(series.series_app, name="series")
-app.add_typer(audit.audit_app, name="audit")
-app.add_typer(tokens.tokens_app, name="tokens")
-app.add_typer(database.db_app, name="db")
 
 
 def main() -> None:

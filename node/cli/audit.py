@@ -20,6 +20,10 @@ from node.store.tables import AuditRecord
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail: read it, and verify its chain.")
 
 
+def register(app: typer.Typer) -> None:
+    app.add_typer(audit_app, name="audit")
+
+
 @audit_app.command("list", epilog="Example: harmonode audit list --text 'no destination' --since 7d --limit 20")
 def list_command(  # noqa: PLR0917 - one argument an option
     ctx: typer.Context,

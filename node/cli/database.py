@@ -12,6 +12,10 @@ from node.store.session import Database, revision, upgrade
 db_app = typer.Typer(no_args_is_help=True, help="The database and its migrations.")
 
 
+def register(app: typer.Typer) -> None:
+    app.add_typer(db_app, name="db")
+
+
 @db_app.command("upgrade", epilog="Example: harmonode db upgrade")
 def upgrade_command(ctx: typer.Context) -> None:
     """Create the database with the shipped rules, or bring it to the newest migration."""

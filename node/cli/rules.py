@@ -32,6 +32,14 @@ Name = Annotated[str, typer.Argument(help="The rule's name.", metavar="NAME")]
 Why = Annotated[str, typer.Option(help="The reason, for the audit trail.", metavar="TEXT")]
 
 
+def register(app: typer.Typer) -> None:
+    from node.cli import edit, replay, rulebook  # which need this module
+
+    for part in (rulebook, edit, replay):
+        part.register(rules_app)
+    app.add_typer(rules_app, name="rules")
+
+
 @rules_app.command("list", epilog="Example: harmonode rules list")
 def list_command(ctx: typer.Context, as_json: JSON = False) -> None:
     """Every rule, in the order in which they are asked."""

@@ -31,6 +31,10 @@ UID = Annotated[
 ]
 
 
+def register(app: typer.Typer) -> None:
+    app.add_typer(series_app, name="series")
+
+
 @series_app.command("list", epilog="Example: harmonode series list --state waiting")
 def list_command(  # noqa: PLR0917 - one argument an option
     ctx: typer.Context,

@@ -22,6 +22,10 @@ Name = Annotated[str, typer.Argument(help="Who or what uses it; the audit trail 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
+def register(app: typer.Typer) -> None:
+    app.add_typer(tokens_app, name="tokens")
+
+
 @tokens_app.command("add", epilog="Example: harmonode tokens add reading-room --role viewer --expires 90d")
 def add_command(
     ctx: typer.Context,

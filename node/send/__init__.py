@@ -6,24 +6,30 @@ Sending an instance again does no harm at any destination, so that a step that d
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 from node.config import Destination, DimseDestination, FolderDestination, OrthancDestination, StowDestination
 from node.dicom.commitment import Report, Request
 from node.errors import HarmonodeError
-from node.send import dimse, folder, orthanc, stow
+from node.send import dimse
 from node.send.dimse import count_instances
 from node.send.tally import ERRORS, Held, Tally
 
 __all__ = ["commit", "confirm", "count_instances", "echo", "send"]
 
-_ROUTES: dict[type, ModuleType] = {
-    DimseDestination: dimse,
-    StowDestination: stow,
-    OrthancDestination: orthanc,
-    FolderDestination: folder,
+_ROUTES: dict[type, str] = {
+    DimseDestination: "node.send.dimse",
+    StowDestination: "node.send.stow",
+    OrthancDestination: "node.send.orthanc",
+    FolderDestination: "node.send.folder",
 }
+
+
+def _route(destination: Destination) -> ModuleType:
+    """Imported when the first destination of its kind is used: HTTP takes the node 8 MB that receiving has no use for."""
+    return import_module(_ROUTES[type(destination)])
 
 
 def send(destination: Destination, paths: Sequence[Path], progress: Callable[[int], None]) -> int:
@@ -38,7 +44,7 @@ def send(destination: Destination, paths: Sequence[Path], progress: Callable[[in
     """
     tally = Tally(len(paths), progress)
     try:
-        _ROUTES[type(destination)].send(destination, paths, tally)
+        _route(destination).send(destination, paths, tally)
     except HarmonodeError as error:
         raise ERRORS[error.kind](
             f"destination {destination.name!r}: {error}; "
@@ -57,7 +63,7 @@ def confirm(
     Raises:
         TransientError, OperatorError: it did not answer; as `send`.
     """
-    route = _ROUTES[type(destination)]
+    route = _route(destination)
     try:
         held: Held | None = route.confirm(destination, study_instance_uid, series_instance_uid, enough=len(among or ()))
     except HarmonodeError as error:
@@ -87,7 +93,7 @@ def echo(destination: Destination) -> str:
         TransientError, OperatorError: it cannot, and why.
     """
     try:
-        answer: str = _ROUTES[type(destination)].echo(destination)
+        answer: str = _route(destination).echo(destination)
     except HarmonodeError as error:
         raise ERRORS[error.kind](f"destination {destination.name!r}: {error}") from error
     return answer

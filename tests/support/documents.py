@@ -40,7 +40,11 @@ _PART = re.compile(r"(<!-- made: (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def commands(group: click.Group | None = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
     """Every command with the words that call it."""
-    for name, command in (group or typer.main.get_command(app)).commands.items():  # type: ignore[attr-defined]
+    whole = group or typer.main.get_group(app)
+    context = click.Context(whole)
+    for name in whole.list_commands(context):
+        command = whole.get_command(context, name)
+        assert command
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))
         else:
