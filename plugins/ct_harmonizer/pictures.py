@@ -33,6 +33,7 @@ class Sheet:
     expected: NDArray[np.float64] | None  # source times gain, where a filter is known
     origin: str  # "skin", or the kernel table's entry
     rows: tuple[tuple[str, float, float, str], ...]  # name, before, after, unit
+    guard: tuple[str, ...]  # its figures in words, and its verdict first
 
 
 def overview(
@@ -193,6 +194,8 @@ def _draw_table(axes: Axes, sheet: Sheet) -> None:
         for x, text in zip(columns, (f"{before:.1f}", f"{after:.1f}", f"{after - before:+.1f}"), strict=True):
             axes.text(x, y, text, ha="right", color=INK, fontsize=13)
         axes.text(0.87, y, unit, color=FAINT, fontsize=12)
+    told = fill("; ".join(sheet.guard), 88)
+    axes.text(0, 0.74 - 0.16 * len(sheet.rows) + 0.08, told, color=INK, fontsize=10, va="top", clip_on=False)
 
 
 def _around(image: NDArray[np.float32], padding: NDArray[np.bool_]) -> tuple[slice, slice]:

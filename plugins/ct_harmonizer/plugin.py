@@ -247,6 +247,7 @@ class CTHarmonizer:
             None if mode.gain is None else mode.source_mtf * mode.gain.gain,
             str(data["source"]),
             tuple((name, before[name].value, after[name].value, unit) for name, unit in _SHOWN if name in before),
+            _told(self.check(volume, harmonized, measurement, parameters)),
         )
         drawn = {
             "overview": pictures.overview(
@@ -316,6 +317,12 @@ class CTHarmonizer:
 
 
 _SHOWN = (("LAA-950", "%"), ("Perc15", "HU"), ("lung mass", "g"), ("mean lung", "HU"), ("noise", "HU"))
+
+
+def _told(verdict: Verdict) -> tuple[str, ...]:
+    """The guard's verdict, figures and reasons, for the picture."""
+    figures = (f"{name} {quantity.value:+.2f} HU" for name, quantity in verdict.quantities.items())
+    return ("guard: passed" if verdict.passed else "guard: NOT passed", *figures, *verdict.reasons)
 
 
 def _refuse(volume: Volume, why: str | None) -> None:
