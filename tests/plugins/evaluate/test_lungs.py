@@ -7,6 +7,7 @@ import pytest
 
 from plugins.ct_harmonizer.evaluate import lungs
 from plugins.ct_harmonizer.evaluate.lungs import Overlap
+from plugins.ct_harmonizer.simulate.phantom.patient import Emphysema, Patient
 
 
 def test_dice_counts_what_is_shared() -> None:
@@ -26,7 +27,9 @@ def test_a_series_that_misses_the_bar_fails_its_line() -> None:
 
 
 def test_soft_and_sharp_images_of_a_patient_show_the_same_lungs(monkeypatch) -> None:
-    monkeypatch.setattr(lungs, "STEP_MM", 20.0)
+    healthy = Patient(5, emphysema=Emphysema(0.0), nodules=())  # severe emphysema takes minutes to draw
+    monkeypatch.setattr(lungs, "random_patient", lambda _seed: healthy)
+    monkeypatch.setattr(lungs, "STEP_MM", 25.0)
     monkeypatch.setattr(lungs, "RENDITIONS", ("Force Br32 20 mAs", "Force Br69 20 mAs"))
     found = lungs.overlaps(5, (5.0,), matrix=256)
     assert all(one.dice > lungs.MUST for one in found)
