@@ -42,6 +42,7 @@ def test_set_again_and_again(start, wall_clock, pacs, tmp_path, days):
     # While a series arrives: its quiet time is neither over at once, with half of it missing, nor later by days.
     first = named(tmp_path, "1.2.3.10")
     node.store(first[:3])
+    node.wait(node.series, "it is known")
     wall_clock.set(days * DAY_S)
     time.sleep(1.0)  # half of the quiet time, and two sweeps
     assert node.series()[0].state == State.RECEIVING
