@@ -1,7 +1,7 @@
 """Virtual patients to evaluate on: projected once, reconstructed as often as wished. The one file here that knows the simulator.
 
-A chest is a few slices spread over the lungs; a nodule is a stack of contiguous slices with one nodule in the middle; whole lungs are slices from above
-the apices to below the bases.
+A chest is a few slices spread over the lungs; a nodule is a stack of contiguous slices with one nodule in the middle; twins are such a stack with nodules
+and without; whole lungs are slices from above the apices to below the bases.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from plugins.ct_harmonizer.simulate.iterative import regularise
 from plugins.ct_harmonizer.simulate.phantom.chest import COARSER, Chest, build
 from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
 from plugins.ct_harmonizer.simulate.phantom.patient import Lesion, Patient
 from plugins.ct_harmonizer.simulate.polar import Grid
+from plugins.ct_harmonizer.simulate.reconstruct import clip, reconstruct
 from plugins.ct_harmonizer.simulate.renditions import FORCE, Rendition
-from plugins.ct_harmonizer.simulate.scanner import Exposure, Scanner, expose, project
+from plugins.ct_harmonizer.simulate.scanner import Exposure, Scanner, count, expose, project
 from plugins.ct_harmonizer.simulate.series import Integrate
 
 FIELD_MM = 500.0
@@ -80,6 +82,47 @@ def nodule(patient: Patient, diameter_mm: float, matrix: int) -> Case:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """The same patient with nodules and without; all else, voxel by voxel, is the same."""
+
+    planted: Case
+    plain: Case
+
+    def take(self, rendition: Rendition) -> tuple[Volume, Volume]:
+        """Images in whole HU with nodules and without, with the same noise: a nodule stops too few quanta to change it.
+
+        Drawn anew from the same seed it would not be the same, since how many random numbers a Poisson number takes depends on what is expected.
+        """
+        scanner, grid = rendition.scanner, Grid(self.plain.truth_hu.shape[1], self.plain.spacing_mm[1])
+
+        def image(exposure: Exposure, noise: torch.Generator | None) -> Tensor:
+            return reconstruct(count(exposure, scanner, noise), scanner, rendition.kernel, grid)
+
+        planted, plain = (
+            expose(project(case.fine_hu, _FINE, scanner, _FINE.pixel_mm), scanner)
+            for case in (self.planted, self.plain)
+        )
+        noisy = image(plain, torch.Generator().manual_seed(self.plain.phantom))
+        nodules = image(planted, None) - image(plain, None)
+        stored = (clip(regularise(one, grid.pixel_mm, rendition.strength)) for one in (noisy + nodules, noisy))
+        with_nodules, without = (np.asarray(one.numpy(), np.float32) for one in stored)
+        return with_nodules, without
+
+
+def twins(patient: Patient, nodules: tuple[Lesion, ...], slices: int, matrix: int) -> Twins:
+    """A stack of slices as thick as far apart, each nodule in its own share of the heights, from the head down.
+
+    Both are drawn from one chest: where nodules lie decides where emphysema may, so that one built without them would have other holes.
+    """
+    heights = -20.0 * patient.size + NODULE_STEP_MM * ((slices - 1) / 2 - np.arange(slices))
+    image = Grid(matrix, FIELD_MM / matrix)
+    made = _built(replace(patient, nodules=nodules), heights, image, NODULE_STEP_MM)
+    nothing = torch.zeros_like(made.drawn.nodules)
+    plain = replace(made, nodules=(), drawn=made.drawn._replace(solid=nothing, nodules=nothing))
+    return Twins(_seen(made, image), _seen(plain, image))
+
+
 def whole_lungs(patient: Patient, step_mm: float, thickness_mm: float, image: Grid) -> Case:
     """All of both lungs, from the head down."""
     heights = np.arange(APEX_MM * patient.size, BASE_MM * patient.size, -step_mm)
@@ -87,13 +130,22 @@ def whole_lungs(patient: Patient, step_mm: float, thickness_mm: float, image: Gr
 
 
 def _case(patient: Patient, heights_mm: NDArray[np.floating], image: Grid, thickness_mm: float) -> Case:
+    return _seen(_built(patient, heights_mm, image, thickness_mm), image)
+
+
+def _built(patient: Patient, heights_mm: NDArray[np.floating], image: Grid, thickness_mm: float) -> Chest:
     canvas = Canvas(
         heights_mm.astype(np.float64),
         _FINE.size,
         _FINE.pixel_mm,
         replace(FORCE, thickness_mm=thickness_mm).thickness_mm,
     )
-    made = build(canvas, patient, min(1.0, (0.75 / image.pixel_mm) ** 2), lambda _share: None)
+    return build(canvas, patient, min(1.0, (0.75 / image.pixel_mm) ** 2), lambda _share: None)
+
+
+def _seen(made: Chest, image: Grid) -> Case:
+    """A chest on the image's voxels."""
+    heights_mm = made.canvas.z_mm
     fine, integrate = list(made.slices()), Integrate(_FINE, image)
     truth = np.stack([integrate(one.hu + 1000).numpy() - 1000 for one in fine]).astype(np.float32)
     lungs = np.stack([integrate(one.lung).numpy() >= 0.5 for one in fine])
@@ -111,7 +163,7 @@ def _case(patient: Patient, heights_mm: NDArray[np.floating], image: Grid, thick
     )
     body_mm2 = float((truth > -500).sum(axis=(1, 2)).mean() + lungs.sum(axis=(1, 2)).mean()) * image.pixel_mm**2
     return Case(
-        patient.seed,
+        made.patient.seed,
         truth,
         lungs,
         _pleura(made, image),
