@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.ma  # imported by numpy itself at first use, and without end where two threads use it first at once
 import structlog
 from numpy.typing import NDArray
 from pydicom import Dataset
@@ -217,8 +218,8 @@ def _outside_field(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Scanners fill the corners outside the round field of view with a value of their own, which often is not the
     Pixel Padding Value they declare; it is padding if all four corners have it and no tissue can.
     """
-    corners = np.unique(hu[[0, 0, -1, -1], [0, -1, 0, -1]])
-    filled = len(corners) == 1 and corners[0] < _NO_TISSUE_HU
+    corners = hu[[0, 0, -1, -1], [0, -1, 0, -1]]
+    filled = corners.min() == corners.max() < _NO_TISSUE_HU
     return hu == corners[0] if filled else np.zeros(hu.shape, np.bool_)
 
 
