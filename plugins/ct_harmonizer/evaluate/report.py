@@ -36,6 +36,7 @@ def write(rows: Sequence[Row], plan: Plan, compared: dict[str, Method], folder: 
         ("Gain over what is not harmonized, paired by phantom", tables.gains(rows)),
         ("Variability: one patient's figure across the paper's renditions", tables.spreads(rows)),
         ("Nodules", tables.nodules(rows)),
+        ("Measured MTF against the truth at the skin", tables.resolutions(rows)),
         ("By scanner", tables.grouped(rows, psnr, tables.group_of)),
         ("By kernel", tables.grouped(rows, psnr, tables.kernel_of)),
         ("LAA-950 by kernel", tables.grouped(rows, laa, tables.kernel_of)),

@@ -21,6 +21,7 @@ from plugins.ct_harmonizer.evaluate.detectability import d_prime, disc, noise_po
 from plugins.ct_harmonizer.evaluate.image import image_error
 from plugins.ct_harmonizer.evaluate.methods import Method, Rendered, named
 from plugins.ct_harmonizer.evaluate.nodule import measure_nodule
+from plugins.ct_harmonizer.evaluate.resolution import resolution
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM
 from plugins.ct_harmonizer.physics.filter import Gain, apply
 from plugins.ct_harmonizer.simulate.phantom.patient import random_patient
@@ -93,7 +94,10 @@ def _phantom(plan: Plan, reference: bands.Reference, folder: Path, phantom: int)
             case = _case(kind, phantom, plan)
             taker = acquire.Taker(case)
             for rendition in missing:
-                made = _rows(kind, case, taker.take(rendition), rendition, compared)
+                hu = taker.take(rendition)
+                made = _rows(kind, case, hu, rendition, compared)
+                if kind == "nodule":  # the one kind whose slices lie side by side
+                    made.append(_resolution(case, hu, rendition))
                 lines.write(json.dumps(made) + "\n")
                 lines.flush()
                 rows += made
@@ -129,7 +133,12 @@ def _rows(
 ) -> list[Row]:
     image = Rendered(hu, case.spacing_mm, FREQUENCY_PER_MM, rendition.mtf(FREQUENCY_PER_MM, case.skin_mm), case.lungs)
     measure = _chest if kind == "chest" else _nodule
-    heading = {
+    heading = _heading(kind, case, rendition)
+    return [{**heading, "method": name, **measure(case, method(image))} for name, method in compared.items()]
+
+
+def _heading(kind: str, case: acquire.Case, rendition: Rendition) -> Row:
+    return {
         "kind": kind,
         "phantom": case.phantom,
         "rendition": rendition.name,
@@ -137,7 +146,11 @@ def _rows(
         "strength": rendition.strength,
         "mas": rendition.scanner.tube_current_time_mas,
     }
-    return [{**heading, "method": name, **measure(case, method(image))} for name, method in compared.items()]
+
+
+def _resolution(case: acquire.Case, hu: NDArray[np.float32], rendition: Rendition) -> Row:
+    found = resolution(hu, case.spacing_mm, rendition, case.skin_mm)
+    return {**_heading("resolution", case, rendition), "method": None, **asdict(found)}
 
 
 def _chest(case: acquire.Case, made: NDArray[np.float32]) -> Row:

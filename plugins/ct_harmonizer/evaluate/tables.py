@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from plugins.ct_harmonizer.evaluate.combat import combat
+from plugins.ct_harmonizer.evaluate.resolution import JUDGED_F50_PER_MM
 from plugins.ct_harmonizer.evaluate.statistics import Estimate, estimate, paired_gain
 from plugins.ct_harmonizer.evaluate.study import Row, of
 from plugins.ct_harmonizer.evaluate.variability import spread
 
 REFERENCE = "Force Br40 100 mAs"  # the batch that ComBat brings others to
 COMBAT = "ComBat on figures"
+_RESOLUTION_BARS = (("f50 RMS error %", 5, 3), ("f50 bias, abs %", 3, 3), ("f10 RMS error %", 8, 5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def by_phantom(rows: Sequence[Row], value: Callable[[Row], float | None]) -> dic
 
 
 def methods_of(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(row["method"] for row in rows))
+    return list(dict.fromkeys(row["method"] for row in rows if row["method"]))
 
 
 def group_of(row: Row) -> str:
@@ -211,6 +213,37 @@ def bars(rows: Sequence[Row], method: str) -> list[Bar]:
     ]
 
 
+def resolution_bars(rows: Sequence[Row]) -> list[Bar]:
+    """Of the measured MTF, which is no method's: RMS and mean of the relative errors over series whose true f50 is what the bars are for."""
+    low, high = JUDGED_F50_PER_MM
+    judged = [row for row in rows if row["kind"] == "resolution" and low <= row["true_f50_per_mm"] <= high]
+    errors = {
+        name: np.array([100 * (row[name] / row[f"true_{name}"] - 1) for row in judged if row[name] is not None])
+        for name in ("f50_per_mm", "f10_per_mm")
+    }
+    f50, f10 = errors["f50_per_mm"], errors["f10_per_mm"]
+    if not f50.size:
+        return [Bar(name, must, stretch, None) for name, must, stretch in _RESOLUTION_BARS]
+    values = (float(np.sqrt(np.mean(f50**2))), abs(float(f50.mean())), float(np.sqrt(np.mean(f10**2))))
+    return [Bar(*bar, value) for bar, value in zip(_RESOLUTION_BARS, values, strict=True)]
+
+
+def resolutions(rows: Sequence[Row]) -> list[list[str]]:
+    """By kernel: true and measured f50 and f10 in cycles/mm, and how many series were refused."""
+    lines = [["kernel", "true f50, f10", "error of f50 %", "error of f10 %", "series", "refused"]]
+    own = [row for row in rows if row["kind"] == "resolution"]
+    for kernel in sorted({kernel_of(row) for row in own}):
+        these = [row for row in own if kernel_of(row) == kernel]
+        read = [row for row in these if row["f50_per_mm"] is not None]
+        true = ", ".join(f"{np.mean([row[f'true_{name}_per_mm'] for row in these]):.2f}" for name in ("f50", "f10"))
+        errors = [
+            [100 * (row[f"{name}_per_mm"] / row[f"true_{name}_per_mm"] - 1) for row in read] for name in ("f50", "f10")
+        ]
+        cells = [f"{np.mean(e):+.1f} (RMS {np.sqrt(np.mean(np.square(e))):.1f})" if e else "-" for e in errors]
+        lines.append([kernel, true, *cells, str(len(these)), str(len(these) - len(read))])
+    return lines
+
+
 def acceptance(rows: Sequence[Row]) -> list[list[str]]:
     """Each bar with every method's figure and verdict."""
     names = methods_of(rows)
@@ -219,4 +252,7 @@ def acceptance(rows: Sequence[Row]) -> list[list[str]]:
     for same in zip(*columns, strict=True):
         cells = [one.verdict if one.value is None else f"{one.value:.2f} {one.verdict}" for one in same]
         lines.append([same[0].name, f"{same[0].must:g}", f"{same[0].stretch:g}", *cells])
+    for bar in resolution_bars(rows):
+        told_once = bar.verdict if bar.value is None else f"{bar.value:.2f} {bar.verdict}"
+        lines.append([bar.name, f"{bar.must:g}", f"{bar.stretch:g}", told_once, *([""] * (len(names) - 1))])
     return lines
