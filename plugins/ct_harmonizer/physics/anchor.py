@@ -5,7 +5,8 @@ Perc15 and lung mass. With a the input, b the network's output, M the measured M
 
     b' = b + F^-1(W F(m (a - c(M b)))) / F^-1(W F(m))
 
-where m is 1 in lung and soft tissue and 0 in air, bone and metal, and c(x) = E[max(floor, N(x, s))] is what a scanner that clips would store of x on average: the
+where m is 1 in lung and soft tissue and 0 in air, bone and metal. In bone and contrast medium, which training knows least, the same is done once more below 0.1 cycles/mm,
+with m 1 where the scan blurred by 1.5 mm is over 150 HU, and added there alone, in three passes. Here c(x) = E[max(floor, N(x, s))] is what a scanner that clips would store of x on average: the
 lift that clipping gives a noisy lung is no part of the patient and is not brought back. s is the deviation of a from M b in the lungs.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from plugins.ct_harmonizer.physics.clipping import clipped_mean, upper_deviation
 from plugins.ct_harmonizer.physics.filter import Gain, apply
@@ -20,6 +22,8 @@ from plugins.ct_harmonizer.physics.filter import Gain, apply
 CUTOFF_PER_MM = 0.03
 _LUNG_HU = (-985.0, -500.0)
 _SOFT_HU = (-200.0, 200.0)
+_DENSE_HU, _DENSE_BLUR_MM, _DENSE_CUTOFF_PER_MM = 150.0, 1.5, 0.1
+_DENSE_PASSES = 3  # the soft edge leaves some of what is missing to the next
 _LEAST_WEIGHT = 0.05
 _LEAST_VOXELS = 200
 
@@ -41,13 +45,22 @@ def anchored(
     if floor_hu is not None and lung.sum() >= _LEAST_VOXELS:
         noise = upper_deviation(before_hu[lung] - blurred[lung])
         shown = np.where(lung, clipped_mean(blurred, floor_hu, noise), blurred)
-    tissue = (lung | soft).astype(np.float32)
-    slow, nowhere = _low_pass(), np.zeros(unknown.shape, bool)
-    moved = apply(tissue * (before_hu - shown), nowhere, slow, pixel_mm)
-    weight = np.maximum(apply(tissue, nowhere, slow, pixel_mm), _LEAST_WEIGHT)
-    return np.where(unknown, before_hu, after_hu + moved / weight).astype(np.float32)
+    slow = after_hu + _missing(before_hu - shown, lung | soft, CUTOFF_PER_MM, pixel_mm)
+    widths = [_DENSE_BLUR_MM / size for size in pixel_mm]
+    dense = (gaussian_filter(before_hu, widths) > _DENSE_HU) & ~unknown
+    soft_edged = gaussian_filter(dense.astype(np.float32), widths)
+    for _ in range(_DENSE_PASSES if dense.any() else 0):
+        left = before_hu - apply(slow, unknown, blur, pixel_mm)
+        slow += soft_edged * _missing(left, dense, _DENSE_CUTOFF_PER_MM, pixel_mm)
+    return np.where(unknown, before_hu, slow).astype(np.float32)
 
 
-def _low_pass() -> Gain:
+def _missing(
+    difference: NDArray[np.float32], tissue: NDArray[np.bool_], cutoff_per_mm: float, pixel_mm: tuple[float, float]
+) -> NDArray[np.float32]:
+    """What of a difference (row, column) in some tissue varies slowly."""
     frequency = np.linspace(0.0, 3.0, 3001)
-    return Gain(frequency, np.exp(-np.log(2) * (frequency / CUTOFF_PER_MM) ** 2))
+    slow = Gain(frequency, np.exp(-np.log(2) * (frequency / cutoff_per_mm) ** 2))
+    mask, nowhere = tissue.astype(np.float32), np.zeros(tissue.shape, bool)
+    moved = apply(mask * difference, nowhere, slow, pixel_mm)
+    return np.asarray(moved / np.maximum(apply(mask, nowhere, slow, pixel_mm), _LEAST_WEIGHT), np.float32)

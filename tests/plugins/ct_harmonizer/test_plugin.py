@@ -194,7 +194,6 @@ def test_a_target_may_be_given_in_numbers(plugin, run, soft) -> None:
 
 
 def test_the_network_is_asked_for_and_says_that_its_weights_are_provisional(plugin, soft) -> None:
-    """It keeps lungs and soft tissue, and brightens bone: the guard tells, and nothing of it would be sent."""
     chosen = parameters(plugin, {"mode": "network"})
     measurement = plugin.measure(soft, chosen)
     method = plugin.method(measurement, chosen)
@@ -203,8 +202,7 @@ def test_the_network_is_asked_for_and_says_that_its_weights_are_provisional(plug
     assert len(method.description) <= 900
     harmonized = np.stack(list(plugin.harmonize(soft, measurement, chosen)))
     verdict = plugin.check(soft, harmonized, measurement, chosen)
-    assert all(reason.startswith("dense tissue") for reason in verdict.reasons), verdict.reasons
-    assert verdict.passed == (not verdict.reasons)
+    assert verdict.passed, verdict.reasons
     assert "dense tissue shift" in verdict.quantities
     report = plugin.report(soft, harmonized, measurement, chosen)
     assert report.after["noise"].value < 0.5 * report.before["noise"].value

@@ -56,3 +56,13 @@ def test_the_mean_of_clipped_noise_is_that_of_a_sample():
     assert clipped_mean(np.float32([-1000.0]), -1024.0, 60.0)[0] == pytest.approx(sample.mean(), abs=0.3)
     assert upper_deviation((sample + 1000).astype(np.float32)) == pytest.approx(60, rel=0.02)
     assert floor_of(sample.astype(np.float32), np.zeros(sample.shape, bool)) == -1024
+
+
+def test_dense_tissue_that_the_network_dims_is_as_bright_as_the_scan_shows_it():
+    """A vein full of contrast medium: its mean comes back, what lies beside it stays as the network left it."""
+    row, column = np.mgrid[-80:80, -80:80] * 0.8
+    radius = np.hypot(row, column)
+    before, dimmed = (np.where(radius < 12, level, 40.0).astype(np.float32) for level in (900.0, 700.0))
+    after = run(before, dimmed)
+    assert after[radius < 9].mean() == pytest.approx(900, abs=20)
+    assert np.abs(after[radius > 22] - 40).max() < 15
