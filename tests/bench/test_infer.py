@@ -1,10 +1,14 @@
-"""What harmonizing a slice of 512 x 512 costs on a processor: the full generator, the shipped one, and a plain U-Net beside them in one run."""
+"""What harmonizing slices of 512 x 512 costs on a processor: the full generator, the shipped one, and a plain U-Net beside them in one run; and memory."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 
 import numpy as np
+import pytest
 import torch
 
 from plugins.ct_harmonizer.infer import Harmonizer
@@ -14,6 +18,42 @@ from plugins.ct_harmonizer.weights import shipped
 
 FREQUENCY = np.linspace(0, 1.6, 81)
 CPU = torch.device("cpu")
+MOST_MIB = 2048  # more than torch imported alone
+SLICES = 300  # that are in memory
+TAKEN = 8, 16  # of them, after which memory is read
+
+# A process of its own, since memory once taken is seldom given back. The peak is that of /proc: getrusage's is inherited from what starts a process.
+_WATCHED = """
+import json, re, sys
+from itertools import islice
+from pathlib import Path
+import torch
+
+def peak_mib():
+    return int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024
+
+read = {"torch": peak_mib()}
+import numpy as np
+from plugins.ct_harmonizer.infer import Harmonizer
+from plugins.ct_harmonizer.network.generator import Generator
+from plugins.ct_harmonizer.weights import shipped
+
+cpu, kind, (slices, *taken) = torch.device("cpu"), sys.argv[1], map(int, sys.argv[2:])
+harmonizer = Harmonizer(Generator(), cpu) if kind == "full" else Harmonizer.load(shipped().paths, cpu)
+hu = np.random.default_rng(0).standard_normal((slices, 512, 512), np.float32)
+hu *= 300
+hu -= 500
+padding = np.full(hu.shape, False)
+padding[:, :8] = True  # each page is written, so that it is there
+read["volume"] = peak_mib()
+frequency = np.linspace(0, 1.6, 81)
+made = harmonizer.slices(hu, padding, frequency_per_mm=frequency, mtf=np.exp(-frequency), pixel_mm=(0.7, 0.7))
+for last, upto in zip((0, *taken), taken):
+    for image in islice(made, upto - last):
+        assert np.isfinite(image).all()
+    read[f"{upto} slices"] = peak_mib()
+print(json.dumps(read))
+"""
 
 
 def _cost(harmonizer: Harmonizer) -> tuple[float, float]:
@@ -45,3 +85,19 @@ def test_a_slice() -> None:
         print(f"\n{name}: {seconds:.2f} s, {of_cpu:.2f} s of CPU a slice, {of_cpu / peer[1]:.2f} x the plain U-Net")
     assert full[0] < 1.3
     assert small[0] < full[0]
+
+
+@pytest.mark.parametrize("kind", ["shipped", "full"])
+def test_memory_of_three_hundred_slices(kind: str) -> None:
+    """The volume is whole in memory, slices are worked at one by one: were the peak to rise to the 300th as from the 8th to the 16th, it would do."""
+    told = subprocess.run(
+        [sys.executable, "-c", _WATCHED, kind, *map(str, (SLICES, *TAKEN))], check=True, capture_output=True, text=True
+    )
+    read = json.loads(told.stdout)
+    before, after = (read[f"{taken} slices"] for taken in TAKEN)
+    over = after - read["torch"]
+    at_most = over + (after - before) / (TAKEN[1] - TAKEN[0]) * (SLICES - TAKEN[1])
+    print(
+        f"\n{kind}: {over:.0f} MiB over torch alone, {at_most:.0f} at most after {SLICES}; peaks {told.stdout.strip()}"
+    )
+    assert at_most < MOST_MIB

@@ -60,12 +60,16 @@ class Taker:
     def take(self, rendition: Rendition) -> Volume:
         """Images in whole HU (slice, row, column). The noise is that of the patient's seed and the rendition's dose alone."""
         case = self._case
-        scanner = replace(rendition.scanner, tube_current_time_mas=1.0)
-        if scanner not in self._exposures:
-            self._exposures = {scanner: expose(project(case.fine_hu, _FINE, scanner, _FINE.pixel_mm), scanner)}
         noise = torch.Generator().manual_seed(case.phantom)
         grid = Grid(case.truth_hu.shape[1], case.spacing_mm[1])
-        return np.asarray(rendition.render(self._exposures[scanner], grid, noise).numpy(), np.float32)
+        return np.asarray(rendition.render(self.exposure(rendition), grid, noise).numpy(), np.float32)
+
+    def exposure(self, rendition: Rendition) -> Exposure:
+        """What reaches the detector, whatever the dose; the last scanner's is kept."""
+        scanner = replace(rendition.scanner, tube_current_time_mas=1.0)
+        if scanner not in self._exposures:
+            self._exposures = {scanner: expose(project(self._case.fine_hu, _FINE, scanner, _FINE.pixel_mm), scanner)}
+        return self._exposures[scanner]
 
 
 def chest(patient: Patient, slices: int, matrix: int) -> Case:
@@ -82,12 +86,12 @@ def nodule(patient: Patient, diameter_mm: float, matrix: int) -> Case:
     )
 
 
-@dataclass(frozen=True, slots=True)
 class Twins:
     """The same patient with nodules and without; all else, voxel by voxel, is the same."""
 
-    planted: Case
-    plain: Case
+    def __init__(self, planted: Case, plain: Case) -> None:
+        self.planted, self.plain = planted, plain
+        self._planted, self._plain = Taker(planted), Taker(plain)
 
     def take(self, rendition: Rendition) -> tuple[Volume, Volume]:
         """Images in whole HU with nodules and without, with the same noise: a nodule stops too few quanta to change it.
@@ -99,10 +103,7 @@ class Twins:
         def image(exposure: Exposure, noise: torch.Generator | None) -> Tensor:
             return reconstruct(count(exposure, scanner, noise), scanner, rendition.kernel, grid)
 
-        planted, plain = (
-            expose(project(case.fine_hu, _FINE, scanner, _FINE.pixel_mm), scanner)
-            for case in (self.planted, self.plain)
-        )
+        planted, plain = self._planted.exposure(rendition), self._plain.exposure(rendition)
         noisy = image(plain, torch.Generator().manual_seed(self.plain.phantom))
         nodules = image(planted, None) - image(plain, None)
         stored = (clip(regularise(one, grid.pixel_mm, rendition.strength)) for one in (noisy + nodules, noisy))

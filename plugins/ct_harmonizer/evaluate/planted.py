@@ -53,9 +53,10 @@ Placed = tuple[tuple[float, float, float], float]  # centre (slice, row, column)
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A method, and the blur that its target has."""
+    """A method, what its images are blurred by before they are looked at, and the blur that its target then has."""
 
     method: Method
+    read: Gain | None
     target: Gain | None
 
 
@@ -74,10 +75,10 @@ def judged() -> dict[str, Judged]:
     """The methods by name. The network stands twice: as it is, and blurred to Br40 afterwards, which asks after contrast and not after fine edges."""
     soft = Gain(FREQUENCY_PER_MM, TARGETS[methods.TARGET].mtf(FREQUENCY_PER_MM))
     return {
-        "identity": Judged(methods.identity, None),
-        "Eq. 2 filter": Judged(methods.linear, soft),
-        "network": Judged(methods.network, None),
-        "network, read at Br40": Judged(lambda image: seen(methods.network(image), soft, image.spacing_mm), soft),
+        "identity": Judged(methods.identity, None, None),
+        "Eq. 2 filter": Judged(methods.linear, None, soft),
+        "network": Judged(methods.network, None, None),
+        "network, read at Br40": Judged(methods.network, soft, soft),
     }
 
 
@@ -168,8 +169,11 @@ def findings(
         rendition = by_name(name).at(thickness_mm=acquire.NODULE_STEP_MM)
         mtf = rendition.mtf(FREQUENCY_PER_MM, plain.skin_mm)
         images = [Rendered(hu, spacing, FREQUENCY_PER_MM, mtf, plain.lungs) for hu in pair.take(rendition)]
+        harmonized: dict[Method, list[NDArray[np.float32]]] = {}
         for called, one in (compared or judged()).items():
-            with_nodules, without = (one.method(image) for image in images)
+            if one.method not in harmonized:
+                harmonized[one.method] = [one.method(image) for image in images]
+            with_nodules, without = (seen(hu, one.read, spacing) for hu in harmonized[one.method])
             truth, empty = (seen(case.truth_hu, one.target, spacing) for case in (pair.planted, plain))
             contrasts = kept(with_nodules - without, truth - empty, pair.planted.nodules, spacing)
             false = largest_false(without - empty, places, ball(one.target, spacing))
