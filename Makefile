@@ -28,6 +28,8 @@ peers:
 	@sh tests/peers.sh
 
 # What fails beside others is tried once more by itself, which decides: real nodes, archives and browsers share two cores here.
+# One thread a process: threads that spin for their share of two cores made single tests of the simulator up to ten times slower.
+test: export OMP_NUM_THREADS = 1
 test: setup peers lint
 	$(BIN)/pytest --numprocesses=4 --dist=worksteal || $(BIN)/pytest --last-failed --last-failed-no-failures=none
 

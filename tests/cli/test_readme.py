@@ -51,7 +51,7 @@ def test_every_command_has_help_and_an_example(name: str):
 
 
 def test_the_commands_are_the_promised_ones():
-    promised = """serve demo send pull harmonize mtf config doctor worker top retention notify
+    promised = """serve demo send pull harmonize mtf evaluate config doctor worker top retention notify
         rules list|rules show|rules add|rules remove|rules enable|rules disable|rules test|rules explain
         |rules history|rules diff|rules replay|rules export|rules import|rules edit
         |series list|series show|series retry|series start-now|series cancel|audit list|audit verify|audit servers|db upgrade

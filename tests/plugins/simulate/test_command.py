@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pydicom
 import pytest
+from skimage.io import imread
 
 SMALL = ("--slices", "3", "--spacing", "30", "--thickness", "3", "--matrix", "64", "--patient", "3")
 
@@ -47,12 +48,10 @@ def test_an_unknown_rendition_is_refused_with_those_there_are(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_a_contact_sheet_shows_each_patient(tmp_path):
-    words = ("--out", str(tmp_path / "sheet.png"), "--seed", "7", "--patients", "2", "--detail", "0.02")
+def test_a_contact_sheet_shows_each_patient_from_above_and_from_the_front(tmp_path):
+    words = ("--out", str(tmp_path / "sheet.png"), "--seed", "7", "--patients", "1", "--detail", "0.02")
     subprocess.run([sys.executable, "-m", "plugins.ct_harmonizer.simulate.sheet", *words], check=True)
-    from skimage.io import imread
-
-    sheet = imread(tmp_path / "sheet.png")
-    top, bottom = np.array_split(sheet[..., :3].mean(axis=-1), 2)
-    assert all((half > 200).mean() > 0.05 for half in (top, bottom))
-    assert np.abs(top - bottom[: len(top)]).mean() > 5
+    sheet = imread(tmp_path / "sheet.png")[..., :3].mean(axis=-1)
+    views = np.array_split(sheet, 6, axis=1)
+    assert all(0.05 < (view > 80).mean() < 0.7 for view in views)  # bodies, with air round them
+    assert np.abs(views[1][:, :170] - views[2][:, :170]).mean() > 5  # at other heights
