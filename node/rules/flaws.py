@@ -65,7 +65,8 @@ def _along(document: Any, places: Places) -> list[Any]:
 
 def from_pydantic(document: Mapping[str, Any], where: Places, kind: str, said: str) -> Flaw:
     """Place and message of an error of the model, for people."""
-    places = [place for place in where if not str(place).startswith("<")]
+    own = len(where) - (kind == "extra_forbidden")  # from there on it is a key of the document, whatever it looks like
+    places = [place for number, place in enumerate(where) if number >= own or not str(place).startswith("<")]
     if "between" in places and kind in {"tuple_type", "too_long", "too_short", "missing"}:
         return Flaw(places, "expected two numbers, [low, high], either of them null for an open end")
     if kind == "union_tag_not_found":

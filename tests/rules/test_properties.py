@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from node.errors import RuleError
@@ -186,6 +186,7 @@ documents = st.recursive(
 
 @patiently
 @given(documents, documents)
+@example({"<": None}, [])
 def test_any_document_is_a_rule_or_refused_in_words(document: Any, match: Any):
     for tried in (document, {"name": "any", "match": match, "plugin": "p"}):
         with contextlib.suppress(RuleError):
