@@ -20,7 +20,7 @@ from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
 from plugins.ct_harmonizer.simulate.phantom.patient import Lesion, Patient
 from plugins.ct_harmonizer.simulate.polar import Grid
 from plugins.ct_harmonizer.simulate.reconstruct import clip, reconstruct
-from plugins.ct_harmonizer.simulate.renditions import FORCE, Rendition
+from plugins.ct_harmonizer.simulate.renditions import Rendition
 from plugins.ct_harmonizer.simulate.scanner import Exposure, Scanner, count, expose, project
 from plugins.ct_harmonizer.simulate.series import Integrate
 
@@ -135,12 +135,7 @@ def _case(patient: Patient, heights_mm: NDArray[np.floating], image: Grid, thick
 
 
 def _built(patient: Patient, heights_mm: NDArray[np.floating], image: Grid, thickness_mm: float) -> Chest:
-    canvas = Canvas(
-        heights_mm.astype(np.float64),
-        _FINE.size,
-        _FINE.pixel_mm,
-        replace(FORCE, thickness_mm=thickness_mm).thickness_mm,
-    )
+    canvas = Canvas(heights_mm.astype(np.float64), _FINE.size, _FINE.pixel_mm, thickness_mm)
     return build(canvas, patient, min(1.0, (0.75 / image.pixel_mm) ** 2), lambda _share: None)
 
 

@@ -6,17 +6,14 @@ pleura, with vessels, small airways and nodules, without trachea and main bronch
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from plugins.ct_harmonizer.evaluate import acquire
+from plugins.ct_harmonizer.evaluate.each import command
 from plugins.ct_harmonizer.metrics import lung_mask
 from plugins.ct_harmonizer.simulate.phantom.patient import random_patient
 from plugins.ct_harmonizer.simulate.polar import Grid
@@ -78,23 +75,15 @@ def table(found: Sequence[Overlap]) -> str:
     return "\n".join(lines)
 
 
-def study(phantoms: int, seed: int, jobs: int) -> Iterator[list[Overlap]]:
-    """One random patient after the other, on so many processes."""
-    with get_context("spawn").Pool(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.imap(overlaps, range(seed, seed + phantoms))
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m plugins.ct_harmonizer.evaluate.lungs", description=__doc__)
-    parser.add_argument("--phantoms", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=310_001, help="of the first phantom")
-    parser.add_argument("--jobs", type=int, default=2, help="processes")
-    chosen = parser.parse_args()
-    rows: list[Overlap] = []
-    for own in study(chosen.phantoms, chosen.seed, chosen.jobs):
-        rows += own
-        sys.stderr.write(f"{own[0].phantom}: {', '.join(f'{one.dice:.4f}' for one in own)}\n")
-    sys.stdout.write(table(rows) + "\n")
+    command(
+        "python -m plugins.ct_harmonizer.evaluate.lungs",
+        __doc__,
+        310_001,
+        overlaps,
+        told=lambda own: f"{own[0].phantom}: {', '.join(f'{one.dice:.4f}' for one in own)}",
+        table=table,
+    )
 
 
 if __name__ == "__main__":

@@ -10,19 +10,16 @@ A method is held against the truth as its target shows it: the network's has no 
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing import get_context
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage, signal
 
 from plugins.ct_harmonizer.evaluate import acquire, methods
+from plugins.ct_harmonizer.evaluate.each import command
 from plugins.ct_harmonizer.evaluate.methods import Method, Rendered
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM
 from plugins.ct_harmonizer.physics.filter import Gain, apply
@@ -203,23 +200,15 @@ def table(found: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
-def study(phantoms: int, seed: int, jobs: int) -> Iterator[list[Finding]]:
-    """One random patient after the other, on so many processes."""
-    with get_context("spawn").Pool(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        yield from pool.imap(findings, range(seed, seed + phantoms))
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m plugins.ct_harmonizer.evaluate.planted", description=__doc__)
-    parser.add_argument("--phantoms", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=940_001, help="of the first phantom")
-    parser.add_argument("--jobs", type=int, default=2, help="processes")
-    chosen = parser.parse_args()
-    rows: list[Finding] = []
-    for own in study(chosen.phantoms, chosen.seed, chosen.jobs):
-        rows += own
-        sys.stderr.write(f"{own[0].phantom}: done\n")
-    sys.stdout.write(table(rows) + "\n")
+    command(
+        "python -m plugins.ct_harmonizer.evaluate.planted",
+        __doc__,
+        940_001,
+        findings,
+        told=lambda own: f"{own[0].phantom}: done",
+        table=table,
+    )
 
 
 if __name__ == "__main__":

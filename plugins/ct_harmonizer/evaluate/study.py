@@ -6,18 +6,17 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from plugins.ct_harmonizer.evaluate import acquire, bands
 from plugins.ct_harmonizer.evaluate.density import density, density_error
 from plugins.ct_harmonizer.evaluate.detectability import d_prime, disc, noise_power, transfer
+from plugins.ct_harmonizer.evaluate.each import each
 from plugins.ct_harmonizer.evaluate.image import image_error
 from plugins.ct_harmonizer.evaluate.methods import Method, Rendered, named
 from plugins.ct_harmonizer.evaluate.nodule import measure_nodule
@@ -66,11 +65,9 @@ def run(plan: Plan, folder: Path, jobs: int, progress: Progress) -> list[Row]:
     seeds = range(plan.seed, plan.seed + plan.phantoms)
     rows: list[Row] = []
     progress(0, plan.phantoms)
-    with get_context("spawn").Pool(jobs, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        measured = pool.imap(partial(_phantom, plan, reference(plan.matrix), folder), seeds)
-        for done, own in enumerate(measured):
-            rows += own
-            progress(done + 1, plan.phantoms)
+    for done, own in enumerate(each(partial(_phantom, plan, reference(plan.matrix), folder), seeds, jobs)):
+        rows += own
+        progress(done + 1, plan.phantoms)
     return rows
 
 

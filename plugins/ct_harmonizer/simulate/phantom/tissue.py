@@ -29,7 +29,7 @@ CORTEX_MM = {
     "humerus": 3.5,
     "arch": 1.4,
     "column": 0.9,
-}  # thickness of the dense rim; fmt: skip
+}  # thickness of the dense rim
 MARROW = 150.0
 DISC = 85.0
 CORD = 28.0
