@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from plugins.ct_harmonizer.evaluate.density import density, density_error
 from plugins.ct_harmonizer.network.normalisation import from_hu, mtf_2d, to_hu
 from plugins.ct_harmonizer.simulate.dataset import FREQUENCY_PER_MM, Pool, Shots, make
 from plugins.ct_harmonizer.simulate.phantom.patient import random_patient
@@ -52,25 +53,26 @@ def validate(generator: nn.Module, shots: list[Shots], device: torch.device) -> 
     generator.eval()
     rows: list[dict[str, float]] = []
     for patient in shots:
-        truth, lung = patient.true_hu, patient.lung
         for hu, mtf in zip(patient.hu, patient.mtf, strict=True):
             image = from_hu(torch.from_numpy(hu.astype(np.float32)))[:, None].to(device)
             curve = torch.from_numpy(mtf)[None].to(device)
             laid = mtf_2d(torch.from_numpy(FREQUENCY_PER_MM), curve, (patient.pixel_mm, patient.pixel_mm))
             result = torch.cat([generator(one[None], laid) for one in image])
             after = to_hu(result)[:, 0].float().cpu().numpy()
-            row = {f"before_{name}": value for name, value in _errors(hu.astype(np.float32), truth, lung).items()}
-            rows.append(row | _errors(after, truth, lung))
+            row = {f"before_{name}": value for name, value in _errors(hu.astype(np.float32), patient).items()}
+            rows.append(row | _errors(after, patient))
     generator.train()
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
-def _errors(hu: NDArray[np.float32], truth: NDArray[np.float32], lung: NDArray[np.bool_]) -> dict[str, float]:
-    found, wanted = hu[lung], truth[lung]
+def _errors(hu: NDArray[np.float32], patient: Shots) -> dict[str, float]:
+    truth, lung = patient.true_hu, patient.lung
+    spacing_mm = (patient.thickness_mm, patient.pixel_mm, patient.pixel_mm)
+    error = density_error(density(hu, lung, spacing_mm), density(truth, lung, spacing_mm))
     return {
         "rmse_hu": float(np.sqrt(np.mean((hu - truth) ** 2))),
-        "lung_rmse_hu": float(np.sqrt(np.mean((found - wanted) ** 2))),
-        "laa": abs(float(100 * np.mean(found < -950) - 100 * np.mean(wanted < -950))),
-        "perc15_hu": abs(float(np.percentile(found, 15) - np.percentile(wanted, 15))),
-        "lung_shift_hu": abs(float(found.mean() - wanted.mean())),
+        "lung_rmse_hu": float(np.sqrt(np.mean((hu[lung] - truth[lung]) ** 2))),
+        "laa": abs(error.laa950_points),
+        "perc15_hu": abs(error.perc15_hu),
+        "lung_shift_hu": abs(error.mean_hu),
     }
