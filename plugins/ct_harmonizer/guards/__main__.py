@@ -1,6 +1,6 @@
 """What training draws, as the guards read it: `python -m plugins.ct_harmonizer.guards --patients 50 --seed 500000`.
 
-Patients, fields of view, thicknesses and renditions are drawn as `simulate.dataset.random_shots` draws them. The constants of `guards.noise` are what this prints. Half an hour on one core.
+Patients, fields of view, thicknesses and renditions are drawn by what training draws by (`simulate.dataset.random_session`). The constants of `guards.noise` are what this prints. Half an hour on one core.
 """
 
 from __future__ import annotations
@@ -14,25 +14,16 @@ import numpy as np
 
 from plugins.ct_harmonizer.guards.noise import mean_frequency
 from plugins.ct_harmonizer.mtf.noise import measure_noise
-from plugins.ct_harmonizer.simulate import renditions
-from plugins.ct_harmonizer.simulate.dataset import FREQUENCY_PER_MM, make
-from plugins.ct_harmonizer.simulate.phantom.patient import random_patient
-from plugins.ct_harmonizer.simulate.polar import Grid
+from plugins.ct_harmonizer.simulate.dataset import FREQUENCY_PER_MM, random_session, scan
 
-_RENDITIONS = 8
-_HEIGHTS_MM = np.array([15.0, -35.0, -85.0])  # of the standard man: shoulders, heart, diaphragm
+_RENDITIONS, _SLICES = 8, 3
 
 
-def read(seed: int, matrix: int = 512) -> Iterator[dict[str, float]]:
+def read(seed: int) -> Iterator[dict[str, float]]:
     """Figures of one patient's renditions; what cannot be read is left out."""
-    rng = np.random.default_rng([seed, 13])
-    patient = random_patient(seed)
-    pixel_mm = float(rng.uniform(300, 480)) * max(patient.size, 0.95) / matrix
-    thickness_mm = float(np.exp(rng.uniform(np.log(0.6), np.log(4.0))))
-    chosen = [renditions.random(rng) for _ in range(_RENDITIONS)]
-    heights = _HEIGHTS_MM * patient.size
-    shots = make(patient, chosen, Grid(matrix, pixel_mm), heights, thickness_mm=thickness_mm, seed=seed)
-    for hu, mtf, rendition in zip(shots.hu, shots.mtf.astype(np.float64), chosen, strict=True):
+    session = random_session(seed, slices=_SLICES, count=_RENDITIONS)
+    shots, pixel_mm = scan(session, seed), session.image.pixel_mm
+    for hu, mtf, rendition in zip(shots.hu, shots.mtf.astype(np.float64), session.chosen, strict=True):
         noise = measure_noise(hu.astype(np.float32), (1.0, pixel_mm, pixel_mm))
         figures = {"f50 at the skin, /mm": float(FREQUENCY_PER_MM[np.flatnonzero(mtf >= 0.5)[-1]])}
         if noise.level_hu is not None:

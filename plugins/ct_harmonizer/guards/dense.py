@@ -1,6 +1,6 @@
 """Dense tissue after harmonization: what was a compact bright region must be as bright as it was.
 
-Contrast medium, calcium and bone are rare in training, contrast medium is absent, and no mean over soft tissue sees what becomes of a vein full of it.
+Contrast medium, calcium and bone are a small part of what training shows, and no mean over soft tissue sees what becomes of a vein full of it.
 The harmonized slice b is blurred as the scan was (network) or the scan a filtered as the slice was (classical), both by the low-pass of `physics.guard`; then over every box of 1 ml
 within dense tissue (over 150 HU in the blurred scan, 3 mm from its border) the mean of the difference must be at most 20 HU or 5 % of how far the scan there stands above water, whichever is more.
 """

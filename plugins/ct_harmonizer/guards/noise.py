@@ -7,8 +7,8 @@ Pelc and Chesler, Phys Med Biol 23:446, 1978; Hanson, Med Phys 6:441, 1979). The
 
 M at the skin is softer than K by the focal spot seen from the side, so r spreads more there than at the isocentre. Iterative reconstruction, as simulated, hardly moves r.
 
-The ranges are the extremes of 400 renditions: 50 patients of `simulate.dataset.random_shots`, seeds 500000 to 500049, 3 slices, 8 renditions each, of which 368 show enough soft tissue for a spectrum;
-patients had neither contrast medium nor arms down then. `python -m plugins.ct_harmonizer.guards` draws alike and prints them.
+The ranges are the extremes of 400 renditions: 50 patients of `simulate.dataset.random_session`, seeds 500000 to 500049, 3 slices, 8 renditions each, of which 368 show enough soft tissue for a spectrum;
+patients had neither contrast medium nor arms down then. `python -m plugins.ct_harmonizer.guards` draws by the same code, of today's patients, and prints them.
 """
 
 from __future__ import annotations

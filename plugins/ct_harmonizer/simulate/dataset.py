@@ -117,7 +117,19 @@ def make(
     return Shots(np.stack(images), truth, lung, np.stack(mtf).astype(np.float32), image.pixel_mm, thickness_mm, names)
 
 
-def random_shots(seed: int, *, slices: int, count: int, matrix: int = 512, device: torch.device | None = None) -> Shots:
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Who is scanned and how."""
+
+    patient: Patient
+    chosen: tuple[Rendition, ...]
+    image: Grid
+    z_mm: NDArray[np.float64]  # (slice,)
+    thickness_mm: float
+    profile: Profile
+
+
+def random_session(seed: int, *, slices: int, count: int, matrix: int = 512) -> Session:
     """Any patient in `count` random renditions: field of view, centre, thickness and heights drawn too. The seed decides all."""
     rng = np.random.default_rng([seed, 11])
     patient = random_patient(seed)
@@ -128,9 +140,23 @@ def random_shots(seed: int, *, slices: int, count: int, matrix: int = 512, devic
     start = float(rng.uniform(low, high - spacing * (slices - 1)))
     z_mm = (start + spacing * np.arange(slices, dtype=np.float64)) * patient.size
     thickness = float(np.exp(rng.uniform(np.log(0.6), np.log(4.0))))
-    chosen = [renditions.random(rng) for _ in range(count)]
+    chosen = tuple(renditions.random(rng) for _ in range(count))
     profile: Profile = "helical" if rng.random() < _HELICAL else "axial"
-    return make(patient, chosen, image, z_mm, thickness_mm=thickness, seed=seed, profile=profile, device=device)
+    return Session(patient, chosen, image, z_mm, thickness, profile)
+
+
+def scan(session: Session, seed: int, device: torch.device | None = None) -> Shots:
+    """The session's slices in its renditions; the seed is the noise's."""
+    return make(
+        session.patient,
+        session.chosen,
+        session.image,
+        session.z_mm,
+        thickness_mm=session.thickness_mm,
+        seed=seed,
+        profile=session.profile,
+        device=device,
+    )
 
 
 class Pool:
@@ -145,7 +171,7 @@ class Pool:
         for seed in seeds:
             path = self._folder / f"{seed:06d}.npz"
             if not path.exists():
-                random_shots(seed, slices=slices, count=count, matrix=matrix).save(path)
+                scan(random_session(seed, slices=slices, count=count, matrix=matrix), seed).save(path)
             yield path
 
     def files(self) -> list[Path]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from plugins.ct_harmonizer.simulate.dataset import FREQUENCY_PER_MM, Pool, Shots, make
+from plugins.ct_harmonizer.simulate.dataset import FREQUENCY_PER_MM, Pool, Shots, make, random_session
 from plugins.ct_harmonizer.simulate.phantom.patient import Patient
 from plugins.ct_harmonizer.simulate.polar import Grid
 from plugins.ct_harmonizer.simulate.renditions import by_name
@@ -33,3 +33,15 @@ def test_a_pool_gives_back_what_it_was_given(shots, tmp_path):
     assert np.abs(again.true_hu - shots.true_hu).max() <= 0.0625
     assert np.array_equal(again.mtf, shots.mtf)
     assert again.names == ("Force Br40 100 mAs", "Force Br59 20 mAs")
+
+
+def test_a_session_follows_its_seed_and_its_slices_lie_evenly_within_the_lungs():
+    session = random_session(4, slices=4, count=3)
+    again = random_session(4, slices=4, count=3)
+    assert (session.patient, session.chosen, session.image) == (again.patient, again.chosen, again.image)
+    assert np.array_equal(session.z_mm, again.z_mm)
+    assert len(session.chosen) == 3
+    assert np.ptp(np.diff(session.z_mm)) < 1e-9
+    size = session.patient.size
+    assert -110 * size <= session.z_mm.min() < session.z_mm.max() <= 60 * size
+    assert {random_session(seed, slices=2, count=1).profile for seed in range(8)} == {"axial", "helical"}
