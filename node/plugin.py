@@ -179,9 +179,14 @@ class Plugin(Protocol):
         ...
 
     def report(
-        self, volume: Volume, harmonized: NDArray[np.float32], measurement: Measurement, parameters: Any
+        self,
+        volume: Volume,
+        harmonized: NDArray[np.float32],
+        measurement: Measurement,
+        parameters: Any,
+        verdict: Verdict,
     ) -> Report:
-        """Figures, curves and pictures for people."""
+        """Figures, curves and pictures for people; `verdict` is what `check` said."""
         ...
 
 

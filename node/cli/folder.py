@@ -179,7 +179,7 @@ def _harmonize_one(
     folder = output / derived_series_uid(volume.series_instance_uid, method)
     folder.mkdir(parents=True, exist_ok=True)
     made = derive(loaded, harmonized, method, measurement, derive_settings, folder, None, datetime.now(UTC))
-    report = chosen.report(volume, harmonized, measurement, given)
+    report = chosen.report(volume, harmonized, measurement, given, verdict)
     for title, png in report.pictures.items():
         (folder / f"{title.removesuffix('.png')}.png").write_bytes(png)
     return folder, len(made)

@@ -104,7 +104,7 @@ def check(work: Work) -> None:
     harmonized = harmonized_volume(work)
     require_same_geometry(work.plugin.name, work.volume, harmonized)
     verdict = work.plugin.check(work.volume, harmonized, measurement, work.parameters)
-    report = work.plugin.report(work.volume, harmonized, measurement, work.parameters)
+    report = work.plugin.report(work.volume, harmonized, measurement, work.parameters, verdict)
     judged, told = _plain(work, "verdict", verdict.to_json()), _without_nan(report.to_json())
     _keep(work, report, told)
     with work.transaction() as held:

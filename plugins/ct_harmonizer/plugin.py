@@ -219,6 +219,7 @@ class CTHarmonizer:
         harmonized: NDArray[np.float32],
         measurement: Measurement,
         parameters: HarmonizerParameters,
+        verdict: Verdict,
     ) -> Report:
         """LAA-950, Perc15, mass and noise before and after in the same lungs, the curves, and two pictures."""
         found = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
@@ -247,7 +248,7 @@ class CTHarmonizer:
             None if mode.gain is None else mode.source_mtf * mode.gain.gain,
             str(data["source"]),
             tuple((name, before[name].value, after[name].value, unit) for name, unit in _SHOWN if name in before),
-            _told(self.check(volume, harmonized, measurement, parameters)),
+            _told(verdict),
         )
         drawn = {
             "overview": pictures.overview(

@@ -70,6 +70,7 @@ class IdentityPlugin:
         harmonized: NDArray[np.float32],
         measurement: Measurement,  # noqa: ARG002
         parameters: IdentityParameters,
+        verdict: Verdict,  # noqa: ARG002
     ) -> Report:
         """The mean HU before and after."""
         return Report(

@@ -52,7 +52,7 @@ class Wicked:
             yield hu[:, ::-1] if told == "mirrors" else hu
     def check(self, volume, harmonized, measurement, parameters):
         return Verdict(True)
-    def report(self, volume, harmonized, measurement, parameters):
+    def report(self, volume, harmonized, measurement, parameters, verdict):
         return Report()
 """
 

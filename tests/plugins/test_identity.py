@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from node.plugin import Plugin, Volume, load
+from node.plugin import Plugin, Verdict, Volume, load
 from plugins.identity import IdentityParameters, IdentityPlugin
 
 
@@ -31,8 +31,9 @@ def test_slices_come_back_unchanged_and_pass(volume: Volume) -> None:
     harmonized = np.stack(list(plugin.harmonize(volume, measurement, given)))
 
     assert np.array_equal(harmonized, volume.hu)
-    assert plugin.check(volume, harmonized, measurement, given).passed
-    report = plugin.report(volume, harmonized, measurement, given)
+    verdict = plugin.check(volume, harmonized, measurement, given)
+    assert verdict.passed
+    report = plugin.report(volume, harmonized, measurement, given, verdict)
     assert report.before == report.after
     assert report.before["mean_hu"].value == pytest.approx(volume.hu[:, 1:].mean(dtype=float))
 
@@ -55,7 +56,7 @@ def test_all_padding_has_no_mean(volume: Volume) -> None:
     plugin = IdentityPlugin()
     given = IdentityParameters(note="trial")
     empty = Volume("1.2.3", volume.hu, volume.spacing_mm, None, np.ones(volume.hu.shape, bool), volume.headers)
-    report = plugin.report(empty, volume.hu, plugin.measure(empty, given), given)
+    report = plugin.report(empty, volume.hu, plugin.measure(empty, given), given, Verdict(passed=True))
     assert report.before == {}
     assert report.notes == ("trial",)
 

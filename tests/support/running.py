@@ -51,7 +51,7 @@ class Slow:
     def check(self, volume, harmonized, measurement, parameters):
         time.sleep(parameters.seconds_to_check)
         return Verdict(True)
-    def report(self, volume, harmonized, measurement, parameters):
+    def report(self, volume, harmonized, measurement, parameters, verdict):
         return Report()
 '''
 

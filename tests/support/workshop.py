@@ -96,7 +96,7 @@ class Double:
             not failed, ("bias 12 HU, at most 1 allowed",) if failed else (), {"bias": Quantity(1.0, "[hnsf'U]")}
         )
 
-    def report(self, volume, harmonized, measurement, parameters):
+    def report(self, volume, harmonized, measurement, parameters, verdict):
         return Report({"mean": Quantity(float("nan"), "1")}, {}, {}, {"../slice": b"png"}, ("a note",))
 
 

@@ -53,7 +53,7 @@ class Plus:
             yield more
     def check(self, volume, harmonized, measurement, parameters):
         return Verdict(True, (), {"lung shift": Quantity(0.1, "[hnsf'U]")})
-    def report(self, volume, harmonized, measurement, parameters):
+    def report(self, volume, harmonized, measurement, parameters, verdict):
         x = tuple(i / 20 for i in range(32))
         y = tuple(max(0.0, 1 - i / 25) for i in range(32))
         axes = ("frequency in cycles/mm", "MTF")

@@ -58,7 +58,7 @@ def test_two_kernels_of_one_acquisition_come_together(plugin, run, sharp, soft) 
         assert not method.sharpens
         verdict = plugin.check(volume, harmonized, measurement, chosen)
         assert verdict.passed, verdict.reasons
-        report = plugin.report(volume, harmonized, measurement, chosen)
+        report = plugin.report(volume, harmonized, measurement, chosen, verdict)
         assert report.before.keys() == report.after.keys()
         assert "not trusted" in report.notes[1]
         assert all(png.startswith(b"\x89PNG") for png in report.pictures.values())
@@ -204,7 +204,7 @@ def test_the_network_is_asked_for_and_says_that_its_weights_are_provisional(plug
     verdict = plugin.check(soft, harmonized, measurement, chosen)
     assert verdict.passed, verdict.reasons
     assert "dense tissue shift" in verdict.quantities
-    report = plugin.report(soft, harmonized, measurement, chosen)
+    report = plugin.report(soft, harmonized, measurement, chosen, verdict)
     assert report.after["noise"].value < 0.5 * report.before["noise"].value
     assert report.pictures["overview"].startswith(b"\x89PNG")
     some = slice(10, 12)
