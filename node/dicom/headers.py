@@ -16,6 +16,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
+from node.dicom.regular import read_regular
 from node.dicom.values import uid_of
 from node.errors import InvalidObject
 
@@ -92,6 +93,9 @@ def _read(path: Path, *, pixels: bool) -> Dataset:
 
 
 def _parse(file: BinaryIO, *, pixels: bool) -> Dataset:
+    if not pixels and (header := _regular(file)) is not None:
+        return header
+    file.seek(0)
     syntax, stream = _inflated(file)
     size = stream.seek(0, SEEK_END)
     stream.seek(0)
@@ -117,6 +121,17 @@ def _parse(file: BinaryIO, *, pixels: bool) -> Dataset:
         found = _pixel_data_at(stream, last, size)
         header.harmonode_pixel_data = found if stream is file else replace(found, start=None)
     return header
+
+
+def _regular(file: BinaryIO) -> Dataset | None:
+    """The header of a file as nearly all are; None where it must be read with more care."""
+    size = file.seek(0, SEEK_END)
+    regular = read_regular(file, size)
+    if regular is None:
+        return None
+    if regular.met is not None and regular.met[0] == _PIXEL_DATA:
+        regular.header.harmonode_pixel_data = _pixel_data_at(file, _Last(*regular.met), size)
+    return regular.header
 
 
 def _is_cut_off(header: Dataset, last: _Last, size: int, *, pixels: bool) -> bool:

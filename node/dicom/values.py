@@ -7,20 +7,24 @@ names the SOP Instance UID and the keyword.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, cast
 
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
+from node.dicom.regular import interned
 from node.errors import InvalidObject
 
 _INTEGER_VRS = frozenset({"IS", "SL", "SS", "SV", "UL", "US", "UV"})
 _NUMBER_VRS = _INTEGER_VRS | {"DS", "FD", "FL"}
 _BULK_VRS = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
+_BINARY = {"US": "<H", "SS": "<h", "UL": "<L", "SL": "<l", "FL": "<f", "FD": "<d"}
 _PADDING = " \0"
 
 
@@ -54,8 +58,13 @@ def numbers(header: Dataset, keyword: str) -> tuple[float, ...]:
         InvalidObject: a value is no finite number, or the VR is not the standard's.
     """
     tag = _tag(keyword)
-    if tag not in header:
+    element = header.get_item(tag, keep_deferred=True)
+    if element is None:
         return ()
+    if isinstance(element, RawDataElement) and element.VR in vrs_of(tag) and element.is_little_endian:
+        regular = _regular_numbers(element.VR, element.value or b"")
+        if regular is not None:
+            return regular
     several = _several(plain_value(header, tag))
     found, expected = header[tag].VR, vrs_of(tag)
     if found not in expected:
@@ -130,6 +139,26 @@ def vrs_of(tag: BaseTag) -> tuple[str, ...]:
     return tuple(dictionary_VR(tag).split(" or "))
 
 
+@lru_cache(maxsize=4096)
+def _regular_numbers(vr: str, value: bytes) -> tuple[float, ...] | None:
+    """Numbers as most are written, without asking pydicom: the slices of a series share nearly all of them.
+
+    None where they must be read with more care.
+    """
+    try:
+        if vr in _BINARY:
+            found = [float(number) for (number,) in struct.iter_unpack(_BINARY[vr], value)]
+        elif vr in ("DS", "IS"):
+            found = [float(part) for part in value.decode("ascii").strip(_PADDING).split("\\")]
+        else:
+            return None
+    except (ValueError, struct.error):
+        return None
+    if not found or not all(map(math.isfinite, found)):
+        return None
+    return tuple(int(one) if vr in _INTEGER_VRS and one.is_integer() else one for one in found)
+
+
 def _plain(header: Dataset, tag: BaseTag, vr: str, value: Any) -> str | int | float | None:
     if value is None or (isinstance(value, bytes | str) and not value.strip()):
         return None
@@ -157,8 +186,9 @@ def _several(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else () if value is None else (value,)
 
 
+@lru_cache(maxsize=1024)
 def _tag(keyword: str) -> BaseTag:
-    return BaseTag(cast("int", tag_for_keyword(keyword)))
+    return interned(cast("int", tag_for_keyword(keyword)))
 
 
 def _unreadable(header: Dataset, tag: BaseTag, value: Any) -> InvalidObject:
