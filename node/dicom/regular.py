@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO, cast
 
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.charset import convert_encodings, default_encoding
 from pydicom.dataelem import RawDataElement, convert_raw_data_element, empty_value_for_VR
 from pydicom.dataset import FileMetaDataset
@@ -43,7 +43,7 @@ _VRS = {
     for vr in EXPLICIT_VR_LENGTH_16 | EXPLICIT_VR_LENGTH_32
 }
 
-Elements = dict[BaseTag, RawDataElement]
+Elements = dict[BaseTag, DataElement | RawDataElement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ def _met(data: bytes, at: int, *, implicit: bool) -> tuple[int, int, int]:
 
 def _value(elements: Elements, tag: int) -> bytes:
     element = elements.get(interned(tag))
-    return b"" if element is None else element.value or b""
+    return b"" if element is None else cast("bytes", element.value or b"")
 
 
 @lru_cache(maxsize=64)

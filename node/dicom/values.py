@@ -58,7 +58,7 @@ def numbers(header: Dataset, keyword: str) -> tuple[float, ...]:
         InvalidObject: a value is no finite number, or the VR is not the standard's.
     """
     tag = _tag(keyword)
-    element = header.get_item(tag, keep_deferred=True)
+    element: Any = header.get_item(tag, keep_deferred=True)
     if element is None:
         return ()
     if isinstance(element, RawDataElement) and element.VR in vrs_of(tag) and element.is_little_endian:
