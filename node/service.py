@@ -18,14 +18,15 @@ from sqlalchemy.orm import Session
 import node
 from node import audit, catalogue, complete, jumps, retention, select
 from node.atna import Shipper
-from node.commit import Commitments
+from node.commit import Claim, Commitments, Verdict
 from node.config import Config, CountSource
 from node.dicom.command import Element, Field
-from node.dicom.commitment import PROCESSING_FAILURE, PUSH_MODEL
+from node.dicom.commitment import PROCESSING_FAILURE, PUSH_MODEL, PUSH_MODEL_INSTANCE
 from node.errors import OperatorError
 from node.notify import Notifier
 from node.queue import Queue, prepare
 from node.receive import Receiver
+from node.receive.notices import Notice
 from node.receive.scp import require_port
 from node.receive.services import Answer, Handler, Request, Service, collected
 from node.rules import load as rules
@@ -161,15 +162,17 @@ class Node:
 def _commitment(commitments: Commitments) -> Service:
     """Storage commitment at the port: a requestor may be its user, who asks, or its provider, who reports."""
 
-    def served(operate: Callable[..., tuple[int, str]]) -> Handler:
+    def served(operate: Callable[..., Verdict]) -> Handler:
         def answer(request: Request, data_set: bytes) -> Answer:
             implicit = request.transfer_syntax == ImplicitVRLittleEndian
             try:
-                status, comment = operate(request.sender.calling_ae_title, data_set, implicit=implicit)
+                found = operate(request.sender.calling_ae_title, data_set, implicit=implicit)
             except sa.exc.SQLAlchemyError:
                 log.exception("storage commitment: the database does not answer")
-                status, comment = PROCESSING_FAILURE, "the database does not answer"
-            return Answer(status, {Element.ERROR_COMMENT: comment[:64]} if comment else {})
+                found = Verdict(PROCESSING_FAILURE, "the database does not answer")
+            elements: dict[int, str | int] = {Element.ERROR_COMMENT: found.comment[:64]} if found.comment else {}
+            followup = _ReportHere(found.claim, implicit=implicit) if found.claim else None
+            return Answer(found.status, elements, followup=followup)
 
         return collected(answer)
 
@@ -178,6 +181,25 @@ def _commitment(commitments: Commitments) -> Service:
         Field.N_EVENT_REPORT: served(commitments.take_report),
     }
     return Service(PUSH_MODEL, operations, roles=(True, True))
+
+
+class _ReportHere:
+    """The report on storage commitment, on the association that asked for it."""
+
+    def __init__(self, claim: Claim, *, implicit: bool) -> None:
+        self._claim, self._implicit = claim, implicit
+        self.told, self.dropped = claim.told, claim.dropped
+
+    def say(self) -> Notice | None:
+        report = self._claim.report()
+        if report is None:
+            return None
+        elements: dict[int, str | int] = {
+            Element.AFFECTED_SOP_CLASS_UID: PUSH_MODEL,
+            Element.AFFECTED_SOP_INSTANCE_UID: PUSH_MODEL_INSTANCE,
+            Element.EVENT_TYPE_ID: report.event_type,
+        }
+        return Notice(Field.N_EVENT_REPORT, elements, report.encode(implicit=self._implicit))
 
 
 def _web_server(config: Config) -> Server | None:

@@ -52,6 +52,10 @@ class TimedOut(HarmonodeError):
     """What was waited for has not come in time."""
 
 
+class Silence(TimedOut):
+    """Nothing has begun to come."""
+
+
 class Woken(HarmonodeError):
     """Somebody in this process wants the thread that reads."""
 
@@ -80,7 +84,7 @@ class Wire:
 
         Raises:
             InvalidPDU, Closed, TimedOut: as they say. After InvalidPDU nothing more is read but the end.
-            Woken: before a PDU has begun.
+            Silence, Woken: before a PDU has begun.
         """
         if self._lost:
             self._drain(begin_by)
@@ -160,7 +164,7 @@ class Wire:
     def _wait(self, until: float, *, begun: bool) -> None:
         ready = self._incoming.poll(_milliseconds(until))
         if not ready:
-            raise TimedOut("a PDU had begun, and was not whole in time" if begun else "nothing came in time")
+            raise TimedOut("a PDU had begun, and was not whole in time") if begun else Silence("nothing came in time")
         if not begun and all(descriptor == self._wake for descriptor, _ in ready):
             raise Woken
 

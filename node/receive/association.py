@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 from node.dicom import command as commands
 from node.dicom import pdu
 from node.dicom.command import Command, Field
-from node.dicom.pdu import Closed, InvalidPDU, PDUType, TimedOut, Wire, Woken
+from node.dicom.pdu import Closed, InvalidPDU, PDUType, Silence, TimedOut, Wire, Woken
 from node.errors import InvalidObject
 from node.receive import negotiate
 from node.receive.admission import Caller, Rejection
 from node.receive.machine import TRANSITIONS, Event, State
 from node.receive.negotiate import Agreed, Context, Requested, Titles
+from node.receive.notices import Notices
 from node.receive.services import Answer, Request, Service, Sink, Unanswerable, not_served
 from node.series import Sender
 
@@ -81,6 +82,7 @@ class Association:
         self._contexts: Mapping[int, Context] = {}
         self._peer_max_bytes = 0
         self._messages = _Messages(self)
+        self._notices = Notices()
         self._why, self._ours = "", False
         self._lost: str | None = None
         self._answered = 0
@@ -95,6 +97,7 @@ class Association:
         finally:
             self.state = State.IDLE
             self._drop()
+            self._notices.drop()
             self._wire.close()
             if self._why:
                 self._terms.ended(self.caller, Ending(self._why, self._ours, self._lost, self._answered))
@@ -111,7 +114,7 @@ class Association:
             self._timed_out("it is time")
             return
         try:
-            kind, body = self._wire.read(by, min(self._terms.idle_s, by - now))
+            kind, body = self._read(by)
         except TimedOut as error:
             self._timed_out(str(error))
         except Woken:
@@ -126,6 +129,21 @@ class Association:
             if kind is PDUType.ABORT and self.state is not State.CLOSING:
                 self._note("the peer aborted")
             self._fire(_EVENTS[kind], body)
+
+    def _read(self, by: float) -> tuple[PDUType, memoryview]:
+        """The next PDU, which must have begun by then; what the node has to say itself goes out before."""
+        while self.state is State.ESTABLISHED and not self._messages.under_way and self._notices.due_at < by:
+            try:
+                return self._wire.read(self._notices.due_at, self._terms.idle_s)
+            except Silence:
+                self._speak()
+        return self._wire.read(by, min(self._terms.idle_s, max(0.0, by - time.monotonic())))
+
+    def _speak(self) -> None:
+        notice = self._notices.next()
+        if notice is not None:
+            context_id, command, data_set = notice
+            self._fire(Event.SEND_DATA, pdu.message(context_id, command, data_set, max_length=self._peer_max_bytes))
 
     @property
     def _patience_s(self) -> float:
@@ -213,6 +231,7 @@ class Association:
 
     def _take(self, body: memoryview | bytes) -> None:
         """DT-2: the values of one P-DATA-TF; a message that is whole is answered at once."""
+        self._notices.heard()
         try:
             for context_id, control, fragment in pdu.values(memoryview(body)):
                 if control & pdu.COMMAND:
@@ -245,8 +264,12 @@ class Association:
         encoded = commands.response(request, answer.status, answer.elements, data_set=bool(data_set))
         self._fire(Event.SEND_DATA, pdu.message(context_id, encoded, data_set, max_length=self._peer_max_bytes))
         self._answered += 1
-        if answer.then is not None:
-            answer.then()
+        if answer.followup is not None:
+            self._notices.add(context_id, answer.followup)
+
+    def answered(self, response: Command) -> None:
+        """The peer responds to what the node has said itself."""
+        self._notices.take(response)
 
 
 class _Messages:
@@ -274,10 +297,12 @@ class _Messages:
             return
         request = commands.decode(self._command)
         self._command.clear()
-        if request.field is None or request.field & commands.RESPONSE or request.field == Field.C_CANCEL:
-            # What it would cancel, or answer, is over: messages are served one by one.
-            if request.field is None or (request.has_data_set and request.field & commands.RESPONSE):
-                raise InvalidPDU("a command came that is no request")
+        if request.field is None or (request.has_data_set and request.field & commands.RESPONSE):
+            raise InvalidPDU("a command came that is no request")
+        if request.field & commands.RESPONSE:
+            self._association.answered(request)
+            return
+        if request.field == Field.C_CANCEL:  # what it would cancel is over: messages are served one by one
             return
         if request.message_id is None and request.field != Field.C_STORE:  # whose data set is kept aside first
             raise InvalidPDU("a request without a Message ID (0000,0110) came")

@@ -17,6 +17,7 @@ from node.dicom.command import Command, Element, Field
 from node.dicom.part10 import FileMeta
 from node.errors import HarmonodeError
 from node.receive.intake import Intake, Outcome, Status
+from node.receive.notices import Followup
 from node.series import Sender
 from node.store.spool import Incoming, SpoolFull
 
@@ -49,7 +50,7 @@ class Answer:
     status: int
     elements: Mapping[int, str | int] = field(default_factory=dict)  # of its command set, more than every response has
     data_set: bytes = b""  # in the request's transfer syntax
-    then: Callable[[], None] | None = None  # what to do once the response is sent
+    followup: Followup | None = None  # what may be said on the association after it
 
 
 class Sink(Protocol):
