@@ -267,9 +267,11 @@ def harmonized_slices(
             raise PermanentError(f"{name} returned {kind} for {where}; expected an array of floating-point HU")
         if hu.shape != volume.hu.shape[1:]:
             raise PermanentError(f"{name} returned shape {hu.shape} for {where}; expected {volume.hu.shape[1:]}")
-        kept = np.where(volume.padding[count], volume.hu[count], hu).astype("<f4")
-        wrong = np.count_nonzero(~np.isfinite(kept))
-        if wrong:
+        padding = volume.padding[count]
+        kept = (np.where(padding, volume.hu[count], hu) if padding.any() else hu).astype("<f4", copy=False)
+        finite = np.isfinite(kept)
+        if not finite.all():
+            wrong = finite.size - np.count_nonzero(finite)
             raise PermanentError(f"{name} returned {wrong} pixels that are no numbers in {where}")
         yield kept
         count += 1

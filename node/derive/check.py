@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from node.derive.elements import has_value, raw, tag_of, unsigned, vr_of
+from node.derive.elements import has_value, items, raw, tag_of, unsigned, vr_of
 from node.derive.iod import TYPE_1, TYPE_2
 from node.derive.provenance import EDGE_ENHANCEMENT, PROCESSING_EQUIPMENT, SMOOTHING, SOURCE_IMAGE
 from node.derive.text import LO_CHARACTERS, LT_CHARACTERS, ST_CHARACTERS
+from node.dicom.headers import pixel_data
 from node.dicom.uids import is_own_device, is_valid
 
 _AS_IN_THE_SOURCE = (
@@ -39,7 +40,7 @@ def findings(derived: Dataset, source: Dataset) -> list[str]:
     """What is wrong with `derived`, in words; nothing where it may be sent.
 
     Args:
-        derived: as read from its bytes, pixels included.
+        derived: its header as read from its bytes, and what is known of its pixels.
         source: the header of its source as `read_header` gives it.
     """
     # The bytes are compared before anything is decoded.
@@ -79,7 +80,8 @@ def _not_a_ct_image(derived: Dataset) -> Iterator[str]:
     if not raw(derived, "DerivationDescription"):
         yield "DerivationDescription is missing"
     for keyword, characters in _LENGTHS.items():
-        if len(str(derived.get(keyword, ""))) > characters:  # decoded, as a character may take several bytes
+        # A character may take several bytes, so what is long is decoded.
+        if len(raw(derived, keyword)) > characters and len(str(derived.get(keyword, ""))) > characters:
             yield f"{keyword} is longer than {characters} characters"
     yield from (f"{keyword} is of the source's pixels" for keyword in _MUST_BE_GONE if tag_of(keyword) in derived)
 
@@ -105,7 +107,8 @@ def _wrong_pixels(derived: Dataset, source: Dataset) -> Iterator[str]:
     if raw(derived, "RescaleType") != b"HU" or raw(derived, "RescaleSlope") != b"1":
         yield "the rescaled values are not whole HU"
     expected = 2 * (unsigned(derived, "Rows") or 0) * (unsigned(derived, "Columns") or 0)
-    size = len(derived.get("PixelData", b""))
+    pixels = pixel_data(derived)
+    size = pixels.length if pixels is not None and pixels.complete else None
     if size != expected:
         yield f"PixelData has {size} bytes, not {expected}"
     if tag_of("PixelPaddingValue") not in derived:
@@ -117,15 +120,15 @@ def _wrong_pixels(derived: Dataset, source: Dataset) -> Iterator[str]:
 
 def _wrong_provenance(derived: Dataset, source: Dataset) -> Iterator[str]:
     source_uid, series_uid = _text(source, "SOPInstanceUID"), _text(source, "SeriesInstanceUID")
-    images = _items(derived, "SourceImageSequence")
+    images = items(derived, "SourceImageSequence")
     if [image.get("ReferencedSOPInstanceUID") for image in images] != [source_uid]:
         yield "SourceImageSequence does not name the source alone"
     if [_codes(image, "PurposeOfReferenceCodeSequence") for image in images] != [[("DCM", *SOURCE_IMAGE)]]:
         yield f"the purpose of reference of the source image is not {' '.join(SOURCE_IMAGE)}"
     if [image.get("SpatialLocationsPreserved") for image in images] != ["YES"]:
         yield "SpatialLocationsPreserved is not YES"
-    series = [one for one in _items(derived, "ReferencedSeriesSequence") if one.get("SeriesInstanceUID") == series_uid]
-    instances = [instance for one in series for instance in _items(one, "ReferencedInstanceSequence")]
+    series = [one for one in items(derived, "ReferencedSeriesSequence") if one.get("SeriesInstanceUID") == series_uid]
+    instances = [instance for one in series for instance in items(one, "ReferencedInstanceSequence")]
     if [instance.get("ReferencedSOPInstanceUID") for instance in instances] != [source_uid]:
         yield "ReferencedSeriesSequence does not name the source"
     for done in _codes(derived, "DerivationCodeSequence"):
@@ -135,8 +138,8 @@ def _wrong_provenance(derived: Dataset, source: Dataset) -> Iterator[str]:
 
 
 def _wrong_equipment(derived: Dataset, source: Dataset) -> Iterator[str]:
-    contributors = _items(derived, "ContributingEquipmentSequence")
-    before = [item.get("Manufacturer") for item in _items(source, "ContributingEquipmentSequence")]
+    contributors = items(derived, "ContributingEquipmentSequence")
+    before = [item.get("Manufacturer") for item in items(source, "ContributingEquipmentSequence")]
     if [item.get("Manufacturer") for item in contributors][: len(before)] != before:
         yield "ContributingEquipmentSequence was replaced where it should be appended to"
     node = contributors[-1] if contributors else Dataset()
@@ -145,15 +148,11 @@ def _wrong_equipment(derived: Dataset, source: Dataset) -> Iterator[str]:
         yield "ContributingEquipmentSequence does not end with this node: the series could come back as a source"
 
 
-def _items(data_set: Dataset, keyword: str) -> list[Dataset]:
-    return list(data_set.get(keyword) or ())
-
-
 def _codes(data_set: Dataset, keyword: str) -> list[tuple[str, str, str]]:
     """Scheme, value and meaning of each code."""
     return [
         (str(item.get("CodingSchemeDesignator")), str(item.get("CodeValue")), str(item.get("CodeMeaning")))
-        for item in _items(data_set, keyword)
+        for item in items(data_set, keyword)
     ]
 
 

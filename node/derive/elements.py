@@ -1,7 +1,8 @@
 """Data elements in Explicit VR Little Endian, PS3.5 section 7.1.2, kept as bytes.
 
 A source's values are copied as the bytes they came in: no decimal string is rounded and no name is decoded on the way.
-It is also what makes 300 headers cheap: pydicom takes 4 ms to write one of decoded elements.
+It is also what makes 300 headers cheap: pydicom takes 4 ms to write one of decoded elements, and what one slice has like
+the one before is encoded once.
 
 `Elements` maps a tag to its whole encoded element.
 """
@@ -9,16 +10,18 @@ It is also what makes 300 headers cheap: pydicom takes 4 ms to write one of deco
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import cast
 
 import numpy as np
 from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_has_tag, dictionary_VR, tag_for_keyword
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
 from pydicom.tag import BaseTag
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
+
+from node.dicom.regular import interned
 
 Elements = dict[int, bytes]
 
@@ -31,11 +34,7 @@ _WORD_BYTES |= {"FD": 8, "OD": 8, "OV": 8, "SV": 8, "UV": 8}
 
 def named(keyword: str, value: str | bytes | int, vr: str | None = None) -> Elements:
     """One element by its keyword. Text is ASCII; whoever has other text encodes it first."""
-    tag, dictionary = _known(keyword)
-    vr = vr or dictionary
-    if isinstance(value, int):
-        value = struct.pack(_NUMBERS[vr], value)
-    return {tag: _element(tag, vr, value.encode("ascii") if isinstance(value, str) else value)}
+    return {tag_of(keyword): _named(keyword, value, vr)}
 
 
 def sequence(keyword: str, items: Iterable[Elements]) -> Elements:
@@ -51,7 +50,7 @@ def code(keyword: str, value: str, meaning: str) -> Elements:
 
 def data_set(elements: Elements) -> bytes:
     """The elements in the order of their tags, PS3.5 section 7.1."""
-    return b"".join(elements[tag] for tag in sorted(elements))
+    return b"".join(elements[tag] for tag in sorted(elements, key=int))
 
 
 def copied(
@@ -70,16 +69,29 @@ def copied(
     """
     elements: Elements = {}
     for tag in source.keys():  # noqa: SIM118  a Dataset iterates over elements, and would decode them
-        element = _element_of(source, tag)
-        if element is None or not keeps(int(tag)):
+        element = source.get_item(tag, keep_deferred=True)
+        if element is None or not keeps(tag):
             continue
-        vr = _vr(element, tag, vr_of_us_or_ss)
+        vr = _vr(element.VR, tag, vr_of_us_or_ss)
         if vr == "SQ":
-            items = [copied(item, keeps_inside, keeps_inside, vr_of_us_or_ss) for item in source[tag].value or ()]
-            elements[int(tag)] = _sequence(int(tag), items)
+            elements[tag] = _sequence(tag, _copied_items(source, element, keeps_inside, vr_of_us_or_ss))
         else:
-            elements[int(tag)] = _element(int(tag), vr, _little_endian(element, vr))
+            elements[tag] = _element(tag, vr, _little_endian(element, vr))
     return elements
+
+
+def copied_items(source: Dataset, keyword: str, keeps_inside: Callable[[int], bool]) -> Sequence[Elements]:
+    """The items of a sequence, as `copied` makes them; none where it is missing."""
+    element = _element_of(source, tag_of(keyword))
+    return () if element is None else _copied_items(source, element, keeps_inside, "US")
+
+
+def items(source: Dataset, keyword: str) -> Sequence[Dataset]:
+    """The items of a sequence, to look at: data sets that have it alike share them."""
+    element = _element_of(source, tag_of(keyword))
+    if element is None or not isinstance(element, RawDataElement):
+        return () if element is None else element.value or ()
+    return _items(element._replace(value_tell=0), _encodings(source))
 
 
 def raw(source: Dataset, keyword: str) -> bytes:
@@ -108,17 +120,48 @@ def vr_of(source: Dataset, keyword: str) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def tag_of(keyword: str) -> int:
+def tag_of(keyword: str) -> BaseTag:
     """The tag of a keyword of PS3.6."""
-    return _known(keyword)[0]
-
-
-@lru_cache(maxsize=1024)
-def _known(keyword: str) -> tuple[int, str]:
     tag = tag_for_keyword(keyword)
     if tag is None:
         raise ValueError(f"{keyword} is no keyword of PS3.6")
-    return int(tag), dictionary_VR(tag)
+    return interned(tag)
+
+
+@lru_cache(maxsize=1024)
+def _named(keyword: str, value: str | bytes | int, vr: str | None) -> bytes:
+    tag = tag_of(keyword)
+    vr = vr or dictionary_VR(tag)
+    if isinstance(value, int):
+        value = struct.pack(_NUMBERS[vr], value)
+    return _element(tag, vr, value.encode("ascii") if isinstance(value, str) else value)
+
+
+@lru_cache(maxsize=64)
+def _items(element: RawDataElement, encodings: tuple[str, ...]) -> tuple[Dataset, ...]:
+    return tuple(convert_raw_data_element(element, encoding=list(encodings)).value or ())
+
+
+def _copied_items(
+    source: Dataset, element: RawDataElement | DataElement, keeps_inside: Callable[[int], bool], vr_of_us_or_ss: str
+) -> Sequence[Elements]:
+    if isinstance(element, RawDataElement):
+        return _copied_raw(element._replace(value_tell=0), _encodings(source), keeps_inside, vr_of_us_or_ss)
+    return [copied(item, keeps_inside, keeps_inside, vr_of_us_or_ss) for item in element.value or ()]
+
+
+@lru_cache(maxsize=64)
+def _copied_raw(
+    element: RawDataElement, encodings: tuple[str, ...], keeps_inside: Callable[[int], bool], vr_of_us_or_ss: str
+) -> Sequence[Elements]:
+    read = convert_raw_data_element(element, encoding=list(encodings)).value or ()  # anew, so that nobody looked at it
+    return [copied(item, keeps_inside, keeps_inside, vr_of_us_or_ss) for item in read]
+
+
+def _encodings(source: Dataset) -> tuple[str, ...]:
+    """Python's names of the character sets that it was read with."""
+    read = source.original_character_set
+    return (read,) if isinstance(read, str) else tuple(read)
 
 
 def _element(tag: int, vr: str, value: bytes) -> bytes:
@@ -139,12 +182,13 @@ def _sequence(tag: int, items: Iterable[Elements]) -> bytes:
     return _element(tag, "SQ", b"".join(struct.pack("<HHL", 0xFFFE, 0xE000, len(item)) + item for item in encoded))
 
 
-def _vr(element: RawDataElement | DataElement, tag: BaseTag, vr_of_us_or_ss: str) -> str:
+@lru_cache(maxsize=4096)
+def _vr(read: str | None, tag: BaseTag, vr_of_us_or_ss: str) -> str:
     """The VR to write: an implicit source has none, and UN may stand for one that the dictionary knows."""
-    if element.VR is not None and element.VR != "UN":
-        if element.VR not in _KNOWN:
-            raise ValueError(f"{tag} has the VR {element.VR!r}, which does not exist")
-        return str(element.VR)
+    if read is not None and read != "UN":
+        if read not in _KNOWN:
+            raise ValueError(f"{tag} has the VR {read!r}, which does not exist")
+        return str(read)
     if tag.is_private:
         return "LO" if tag.is_private_creator else "UN"
     if not dictionary_has_tag(tag):
@@ -155,7 +199,7 @@ def _vr(element: RawDataElement | DataElement, tag: BaseTag, vr_of_us_or_ss: str
     return vr_of_us_or_ss if vr == "US or SS" else "OW"
 
 
-def _element_of(source: Dataset, tag: int) -> RawDataElement | DataElement | None:
+def _element_of(source: Dataset, tag: BaseTag) -> RawDataElement | DataElement | None:
     """As read, without looking at it: looking decodes it, and its bytes are gone."""
     return cast("RawDataElement | DataElement | None", source.get_item(tag, keep_deferred=True))
 

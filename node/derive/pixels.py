@@ -89,18 +89,25 @@ def encode(hu: NDArray[np.float32], padding: NDArray[np.bool_], into: Representa
         PermanentError: a pixel is not a number, or more than a thousandth of them are out of range.
     """
     stored = np.rint(np.asarray(hu))
-    stored -= into.intercept_hu
-    stored[padding] = 0
-    if not np.isfinite(stored).all():
+    if into.intercept_hu:
+        stored -= into.intercept_hu
+    padded = bool(padding.any())
+    if padded:
+        np.copyto(stored, 0, where=padding)
+    lowest, highest, clipped = float(stored.min()), float(stored.max()), 0
+    if not (math.isfinite(lowest) and math.isfinite(highest)):  # a NaN is both
         raise PermanentError("a harmonized pixel is not a number")
-    clipped = int(np.count_nonzero((stored < _LOWEST) | (stored > _HIGHEST)))
-    if clipped > _TOLERATED * hu.size:
-        low, high = _LOWEST + into.intercept_hu, _HIGHEST + into.intercept_hu
-        raise PermanentError(f"{clipped} harmonized pixels are outside of {low} to {high} HU, which no CT has")
-    values = np.clip(stored, _LOWEST, _HIGHEST).astype("<i2")
+    if lowest < _LOWEST or highest > _HIGHEST:
+        clipped = int(np.count_nonzero((stored < _LOWEST) | (stored > _HIGHEST)))
+        if clipped > _TOLERATED * hu.size:
+            low, high = _LOWEST + into.intercept_hu, _HIGHEST + into.intercept_hu
+            raise PermanentError(f"{clipped} harmonized pixels are outside of {low} to {high} HU, which no CT has")
+        np.clip(stored, _LOWEST, _HIGHEST, out=stored)
+    values = stored.astype("<i2")
     if into.padding is not None:
         values[values == into.padding] += 1  # a real pixel must not be taken for padding: it moves by one HU
-        values[padding] = into.padding
+        if padded:
+            values[padding] = into.padding
     return Encoded(values.tobytes(), clipped)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC
 from pydicom import Dataset
 
 from node import __version__
-from node.derive.elements import Elements, code, copied, named, raw, sequence, tag_of
+from node.derive.elements import Elements, code, copied, copied_items, named, raw, sequence, tag_of
 from node.derive.making import Making
 from node.derive.text import LO_CHARACTERS, SH_CHARACTERS, ST_CHARACTERS, Text
 
@@ -58,7 +58,11 @@ def equipment(source: Dataset, making: Making, text: Text) -> Elements:
         | named("ContributionDateTime", f"{making.made_at.astimezone(UTC):%Y%m%d%H%M%S.%f}+0000")
         | named("ContributionDescription", text.encode(f"Harmonized by {making.title}", ST_CHARACTERS))
     )
-    items = [*_copied_items(source, "ContributingEquipmentSequence", making), *_scanner(source, making), contribution]
+    items = [
+        *copied_items(source, "ContributingEquipmentSequence", making.keeps_inside),
+        *_scanner(source, making),
+        contribution,
+    ]
     return node | sequence("ContributingEquipmentSequence", items)
 
 
@@ -104,13 +108,9 @@ def _referenced_series(source: Dataset, making: Making, instance: Elements) -> l
     """The series that the source refers to, since what refers to them is copied; and the source's own."""
     tag = tag_of("SeriesInstanceUID")
     own = named("SeriesInstanceUID", raw(source, "SeriesInstanceUID"))
-    others = [item for item in _copied_items(source, "ReferencedSeriesSequence", making) if item.get(tag) != own[tag]]
+    all_of_them = copied_items(source, "ReferencedSeriesSequence", making.keeps_inside)
+    others = [item for item in all_of_them if item.get(tag) != own[tag]]
     return [*others, own | sequence("ReferencedInstanceSequence", [instance])]
-
-
-def _copied_items(source: Dataset, keyword: str, making: Making) -> list[Elements]:
-    items = source[keyword].value or () if keyword in source else ()
-    return [copied(item, making.keeps_inside, making.keeps_inside, "US") for item in items]
 
 
 def _description(making: Making) -> str:

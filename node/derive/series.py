@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 
 from node.config import Derive
 from node.derive import check
@@ -24,7 +24,7 @@ from node.derive.header import file_meta, header
 from node.derive.making import Making, making
 from node.derive.pixels import Representation, encode, representation
 from node.dicom import uids
-from node.dicom.headers import read_header
+from node.dicom.headers import parse_header, read_header
 from node.dicom.volume import LoadedVolume
 from node.errors import PermanentError
 from node.plugin import Measurement, Method
@@ -150,7 +150,7 @@ def _instance(
 
 def _require_fit(content: bytes, source: Dataset, uid: str, source_uid: str) -> None:
     """Judge the object as a reader will see it: its bytes, read anew."""
-    findings = check.findings(dcmread(BytesIO(content)), source)
+    findings = check.findings(parse_header(BytesIO(content)), source)
     if findings:
         raise PermanentError(
             f"the instance {uid} derived from {source_uid} is not fit to be sent: {'; '.join(findings)}; "

@@ -62,6 +62,15 @@ def read_header(path: Path) -> Dataset:
     return _read(path, pixels=False)
 
 
+def parse_header(file: BinaryIO) -> Dataset:
+    """As `read_header`, of an open file.
+
+    Raises:
+        InvalidObject: as `read_header`.
+    """
+    return _parse(file, pixels=False)
+
+
 def read_instance(path: Path) -> Dataset:
     """The whole data set, pixels included.
 

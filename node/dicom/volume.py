@@ -95,7 +95,7 @@ def load_volume(paths: Sequence[Path], progress: Progress | None = None) -> Load
         if stored is None:
             stored = decode(read_instance(ordered[index]))
         _rescale(sources[index], stored, hu[index])
-        padding[index] = _padding(sources[index], stored) | _outside_field(hu[index])
+        _mark_padding(sources[index], stored, hu[index], padding[index])
 
     with ThreadPoolExecutor(_THREADS) as pool:
         for done, _ in enumerate(pool.map(load, range(len(hu))), 1):
@@ -205,22 +205,24 @@ def _rescale(header: Dataset, stored: NDArray[np.integer[Any]], into: NDArray[np
         into[...] = stored * np.float64(slope) + np.float64(intercept)
 
 
-def _padding(header: Dataset, stored: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
-    """Where the stored values are padding (PS3.3 C.7.5.1.1.2): Pixel Padding Value, or all up to the Range Limit."""
+def _mark_padding(
+    header: Dataset, stored: NDArray[np.integer[Any]], hu: NDArray[np.float32], into: NDArray[np.bool_]
+) -> None:
+    """True where the pixel is padding, by what the header says of stored values and by what the corners have."""
     value, limit = number(header, "PixelPaddingValue"), number(header, "PixelPaddingRangeLimit")
     if value is None:
-        return np.zeros(stored.shape, np.bool_)
-    ends = [_as_stored(int(end), stored.dtype) for end in (value, value if limit is None else limit)]
-    return (stored >= min(ends)) & (stored <= max(ends))
-
-
-def _outside_field(hu: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Scanners fill the corners outside the round field of view with a value of their own, which often is not the
-    Pixel Padding Value they declare; it is padding if all four corners have it and no tissue can.
-    """
+        into[...] = False
+    else:  # PS3.3 C.7.5.1.1.2: that value, or all from it up to the limit
+        low, high = sorted(_as_stored(int(end), stored.dtype) for end in (value, value if limit is None else limit))
+        if low == high:
+            np.equal(stored, low, out=into)
+        else:
+            np.logical_and(stored >= low, stored <= high, out=into)
+    # Scanners fill the corners outside the round field of view with a value of their own, which often is not the one
+    # they declare; it is padding if all four corners have it and no tissue can.
     corners = hu[[0, 0, -1, -1], [0, -1, 0, -1]]
-    filled = corners.min() == corners.max() < _NO_TISSUE_HU
-    return hu == corners[0] if filled else np.zeros(hu.shape, np.bool_)
+    if corners.min() == corners.max() < _NO_TISSUE_HU:
+        into |= hu == corners[0]
 
 
 def _as_stored(value: int, dtype: np.dtype[Any]) -> int:

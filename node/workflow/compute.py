@@ -93,7 +93,7 @@ def _write_harmonized(work: Work, measurement: Measurement) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": volume.hu.shape}
         np.lib.format.write_array_header_1_0(file, header)
         for done, hu in enumerate(slices, start=1):
-            file.write(hu.tobytes())
+            file.write(np.ascontiguousarray(hu).data)
             progress(done)
 
 

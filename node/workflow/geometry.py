@@ -36,6 +36,8 @@ def require_same_geometry(plugin: str, volume: Volume, harmonized: NDArray[np.fl
         if source.std() < _STRUCTURE_HU:
             continue
         here = _correlation(source, made)
+        if here >= 1.0 - _MARGIN:
+            continue  # no other place can fit better by so much
         where = f"plugin {plugin!r} changed the geometry of series {volume.series_instance_uid}: its slice {index + 1}"
         fits = [
             (_correlation(source, moved), f"its source better when it is {how}") for how, moved in _moves(source, made)

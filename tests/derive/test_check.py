@@ -12,7 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import UID, ImplicitVRLittleEndian
 
 from node.derive.check import findings
-from node.dicom.headers import read_header
+from node.dicom.headers import parse_header, read_header
 
 
 def judged(workshop: Any, change: Callable[[Dataset], None] = lambda _: None, of_source: Any = lambda _: None) -> str:
@@ -28,7 +28,7 @@ def _judged(derived: Path, source: Path, change: Callable[[Dataset], None]) -> s
     buffer = BytesIO()
     made.save_as(buffer)
     buffer.seek(0)
-    return "; ".join(findings(dcmread(buffer), read_header(source)))
+    return "; ".join(findings(parse_header(buffer), read_header(source)))
 
 
 def sets(**values: Any) -> Callable[[Dataset], None]:
