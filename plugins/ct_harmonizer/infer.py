@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from plugins.ct_harmonizer.network.generator import Generator
+from plugins.ct_harmonizer.network.build import Network, channels_last, read
 from plugins.ct_harmonizer.network.normalisation import from_hu, mtf_2d, to_hu
-from plugins.ct_harmonizer.network.read import read
 from plugins.ct_harmonizer.physics.filter import fill
 
 _MOST_AT_ONCE = 64
@@ -30,13 +29,12 @@ class _Queued(NamedTuple):
 
 
 class Harmonizer:
-    """A generator on a device."""
+    """A network on a device."""
 
-    def __init__(self, generator: Generator, device: torch.device | None = None) -> None:
+    def __init__(self, network: Network, device: torch.device | None = None) -> None:
         self.device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._generator = generator.eval().to(self.device)
-        for part in (self._generator.gamma, self._generator.output):
-            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = network.eval().to(self.device)
+        channels_last(self._network)
 
     @classmethod
     def load(cls, paths: tuple[Path, ...], device: torch.device | None = None) -> Harmonizer:
@@ -92,11 +90,11 @@ class Harmonizer:
         filled = np.clip(filled, _LEAST_HU, _MOST_HU)
         image = torch.from_numpy(filled)[:, None]
         if self.device.type == "cpu":
-            alone: Tensor = to_hu(self._generator(from_hu(image), mtf))
+            alone: Tensor = to_hu(self._network(from_hu(image), mtf))
             return _Queued(alone, None)
         image = image.pin_memory().to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16):
-            result = to_hu(self._generator(from_hu(image), mtf.expand(len(image), -1, -1, -1)).float())
+            result = to_hu(self._network(from_hu(image), mtf.expand(len(image), -1, -1, -1)).float())
         pinned = torch.empty(result.shape, pin_memory=True)
         pinned.copy_(result, non_blocking=True)
         done = torch.cuda.Event()  # type: ignore[no-untyped-call]

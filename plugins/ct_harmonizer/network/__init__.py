@@ -7,6 +7,7 @@
     output           two convolutions, and the long attention path from the input
     discriminator    five layers, fully convolutional
     plain            the U-Net without physics, for the ablation
+    build            a network by its architecture, new or trained
     normalisation    HU to what networks see, and the MTF as they see it
 
 After Zarei et al., IEEE TBME 2024, doi 10.1109/TBME.2024.3428399, section II.

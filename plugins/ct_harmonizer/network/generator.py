@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
 from plugins.ct_harmonizer.network.architecture import FULL, Architecture
@@ -27,8 +26,7 @@ class Generator(nn.Module):
     def forward(self, image: Tensor, mtf: Tensor) -> Tensor:
         """Image (B, 1, H, W), normalised; MTF (B, 1, 64, 64), frequency 0 in the middle; to the harmonized image (B, 1, H, W)."""
         rows, columns = image.shape[-2:]
-        multiple = self.architecture.multiple
-        padded = F.pad(image, (0, -columns % multiple, 0, -rows % multiple), mode="replicate")
+        padded = self.architecture.padded(image)
         maps = self.gamma(padded)
         with torch.autocast(image.device.type, enabled=False):  # there is no FFT in bf16
             spectrum = torch.fft.rfft2(maps.float(), norm="ortho")

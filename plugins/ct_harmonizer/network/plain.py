@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor, nn
 
-from plugins.ct_harmonizer.network.architecture import Architecture
+from plugins.ct_harmonizer.network.architecture import PLAIN, Architecture
 from plugins.ct_harmonizer.network.gamma import Gamma
-
-PLAIN = Architecture(widths=(64, 128, 256, 512, 944), maps=1)  # 29 M parameters, as the paper's
 
 
 class PlainUNet(nn.Module):
@@ -23,7 +20,6 @@ class PlainUNet(nn.Module):
 
     def forward(self, image: Tensor, _mtf: Tensor | None = None) -> Tensor:
         rows, columns = image.shape[-2:]
-        multiple = self.architecture.multiple
-        padded = F.pad(image, (0, -columns % multiple, 0, -rows % multiple), mode="replicate")
+        padded = self.architecture.padded(image)
         result: Tensor = padded + self.gamma(padded)
         return result[..., :rows, :columns]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from plugins.ct_harmonizer.network.architecture import FULL, SMALL
+from plugins.ct_harmonizer.network.architecture import FULL, PLAIN, SMALL, SMALL_PLAIN
 from plugins.ct_harmonizer.simulate.dataset import Pool
 from plugins.ct_harmonizer.train.curves import draw
 from plugins.ct_harmonizer.train.loop import train
@@ -24,7 +24,8 @@ def main() -> None:
         "--patients", type=int, default=1600 if on_gpu else 60, help="to have in the pool before the first step"
     )
     parser.add_argument("--recipe", choices=sorted(RECIPES), default="paper" if on_gpu else "processor")
-    parser.add_argument("--small", action="store_true", help="the small generator, for a processor")
+    parser.add_argument("--small", action="store_true", help="a small network, for a processor")
+    parser.add_argument("--plain", action="store_true", help="the ablation's U-Net, which does not see the MTF")
     parser.add_argument("--start", type=Path, nargs="*", default=[], help="exported weights to begin with, all parts")
     parser.add_argument("--vgg", type=Path, help="state dict of torchvision's VGG-19, for the texture loss")
     parser.add_argument("--seed", type=int, default=0)
@@ -37,7 +38,7 @@ def main() -> None:
         chosen.out,
         pool,
         recipe=RECIPES[chosen.recipe],
-        architecture=SMALL if chosen.small else FULL,
+        architecture=(SMALL_PLAIN if chosen.small else PLAIN) if chosen.plain else (SMALL if chosen.small else FULL),
         minutes=chosen.minutes,
         seed=chosen.seed,
         vgg=chosen.vgg,

@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 from plugins.ct_harmonizer.network.architecture import Architecture
+from plugins.ct_harmonizer.network.build import Network, build, channels_last, read
 from plugins.ct_harmonizer.network.discriminator import Discriminator
-from plugins.ct_harmonizer.network.generator import Generator
-from plugins.ct_harmonizer.network.read import read
 from plugins.ct_harmonizer.simulate.dataset import Pool, Shots
 from plugins.ct_harmonizer.train import checkpoint, losses
 from plugins.ct_harmonizer.train.examples import Examples
@@ -48,10 +47,9 @@ def train(  # noqa: PLR0915 - read from top to bottom, it is one story
     out.mkdir(parents=True, exist_ok=True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
-    generator = (read(list(start))[0].train() if start else Generator(architecture)).to(device)
+    generator = (read(list(start))[0].train() if start else build(architecture)).to(device)
     architecture = generator.architecture
-    for part in (generator.gamma, generator.output):
-        part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    channels_last(generator)
     average = checkpoint.Average(generator, recipe.ema)
     optimizer = torch.optim.Adam(generator.parameters(), recipe.rate, betas=(0.9, 0.99), fused=device.type == "cuda")
     discriminator = Discriminator().to(device) if recipe.adversarial else None
@@ -136,7 +134,7 @@ def rate(step: int, recipe: Recipe) -> float:
 
 
 def _validated(
-    generator: Generator,
+    generator: Network,
     average: checkpoint.Average,
     held_out: list[Shots],
     device: torch.device,
@@ -153,7 +151,7 @@ def _keep(
     *,
     step: int,
     best: float,
-    generator: Generator,
+    generator: Network,
     optimizer: torch.optim.Optimizer,
     average: checkpoint.Average,
     discriminator: Discriminator | None,

@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from plugins.ct_harmonizer.network.read import read
+from plugins.ct_harmonizer.network.build import read
 from plugins.ct_harmonizer.weights import FOLDER, WeightsError, shipped
 
 

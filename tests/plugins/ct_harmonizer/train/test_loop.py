@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from plugins.ct_harmonizer.network.architecture import Architecture
-from plugins.ct_harmonizer.network.read import read
+from plugins.ct_harmonizer.network.build import read
+from plugins.ct_harmonizer.network.plain import PlainUNet
 from plugins.ct_harmonizer.simulate.dataset import FREQUENCY_PER_MM, Pool, Shots
 from plugins.ct_harmonizer.train import checkpoint
 from plugins.ct_harmonizer.train.curves import draw
@@ -69,6 +70,15 @@ def test_it_learns_what_there_is_to_learn_and_exports_it(pool, tmp_path):
     assert int(facts["step"]) in {20, 40}
     draw(tmp_path / "out" / "curves.csv", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_ablations_unet_learns_by_the_same_loop_and_is_read_back_as_one(pool, tmp_path):
+    run(tmp_path / "out", pool, 20, architecture=replace(TINY, physics=False))
+    found, _ = read([tmp_path / "out" / "best.safetensors"])
+    assert isinstance(found, PlainUNet)
+    image = from_noise(1)
+    assert torch.equal(found(image, torch.zeros(1, 1, 64, 64)), found(image, torch.ones(1, 1, 64, 64)))  # no MTF
+    assert not torch.allclose(found(image), image)
 
 
 def test_a_training_that_was_cut_ends_as_if_it_had_not_been(pool, tmp_path):
