@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,30 @@ class _Queued(NamedTuple):
 
     result: Tensor
     done: torch.cuda.Event | None
+
+
+Made = TypeVar("Made")
+
+
+def fitting(count: int, at_once: int, work: Callable[[slice], Made]) -> Iterator[tuple[slice, Made]]:
+    """What `work` makes of all of `count`, `at_once` at a time, and half as many each time that memory does not suffice.
+
+    Raises:
+        torch.OutOfMemoryError: it does not suffice for one.
+    """
+    first = 0
+    while first < count:
+        part = slice(first, min(first + at_once, count))
+        try:
+            made = work(part)
+        except torch.OutOfMemoryError:
+            if at_once == 1:
+                raise
+            at_once = max(1, (part.stop - part.start) // 2)
+            torch.cuda.empty_cache()
+            continue
+        yield part, made
+        first = part.stop
 
 
 class Harmonizer:
@@ -62,24 +87,12 @@ class Harmonizer:
         """
         curve = torch.from_numpy(np.asarray(mtf, np.float32))[None]
         laid = mtf_2d(torch.from_numpy(frequency_per_mm), curve, pixel_mm).to(self.device)
-        at_once = 1 if self.device.type == "cpu" else min(batch or self._fitting(hu.shape[1:]), _MOST_AT_ONCE)
-        waiting: list[tuple[slice, _Queued]] = []
-        first = 0
-        while first < len(hu):
-            part = slice(first, min(first + at_once, len(hu)))
-            try:
-                waiting.append((part, self._start(hu[part], padding[part], laid)))
-            except torch.OutOfMemoryError:
-                if at_once == 1:
-                    raise
-                at_once = max(1, at_once // 2)
-                torch.cuda.empty_cache()
-                continue
-            first = part.stop
-            if (
-                len(waiting) > 1 or self.device.type == "cpu"
-            ):  # the next batch is on its way while this one is copied back
-                yield from self._finish(*waiting.pop(0), hu, padding)
+        at_once = 1 if self.device.type == "cpu" else min(batch or self._most(hu.shape[1:]), _MOST_AT_ONCE)
+        waiting: deque[tuple[slice, _Queued]] = deque()
+        for part, queued in fitting(len(hu), at_once, lambda part: self._start(hu[part], padding[part], laid)):
+            waiting.append((part, queued))
+            if len(waiting) > 1 or self.device.type == "cpu":  # a GPU works at the next while this one is copied back
+                yield from self._finish(*waiting.popleft(), hu, padding)
         for part, queued in waiting:
             yield from self._finish(part, queued, hu, padding)
 
@@ -109,6 +122,6 @@ class Harmonizer:
         for image, before, pad in zip(queued.result[:, 0].numpy(), hu[part], padding[part], strict=True):
             yield np.where(pad, before, image).astype(np.float32)
 
-    def _fitting(self, shape: tuple[int, ...]) -> int:
+    def _most(self, shape: tuple[int, ...]) -> int:
         free, _total = torch.cuda.mem_get_info(self.device)
         return max(1, int(_SHARE_OF_MEMORY * free / (4 * _MAPS_AT_ONCE * shape[0] * shape[1])))

@@ -19,6 +19,7 @@ from plugins.ct_harmonizer.weights import shipped
 FREQUENCY = np.linspace(0, 1.6, 81)
 CPU = torch.device("cpu")
 MOST_MIB = 2048  # more than torch imported alone
+LEAST_PER_SECOND = 300  # on an H100
 SLICES = 300  # that are in memory
 TAKEN = 8, 16  # of them, after which memory is read
 
@@ -85,6 +86,25 @@ def test_a_slice() -> None:
         print(f"\n{name}: {seconds:.2f} s, {of_cpu:.2f} s of CPU a slice, {of_cpu / peer[1]:.2f} x the plain U-Net")
     assert full[0] < 1.3
     assert small[0] < full[0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: its rate is not measured here")
+def test_slices_a_second_on_a_gpu() -> None:
+    """With copies to it and back; the bar is of an H100."""
+    harmonizer = Harmonizer(Generator())
+    hu, padding = np.full((SLICES, 512, 512), -500, np.float32), np.zeros((SLICES, 512, 512), bool)
+    rates = []
+    for _ in range(6):
+        start = time.perf_counter()
+        for _image in harmonizer.slices(
+            hu, padding, frequency_per_mm=FREQUENCY, mtf=np.exp(-FREQUENCY), pixel_mm=(0.7, 0.7)
+        ):
+            pass
+        rates.append(SLICES / (time.perf_counter() - start))
+    rate = float(np.median(rates[1:]))  # the first one warms up
+    print(f"\n{torch.cuda.get_device_name()}: {rate:.0f} slices a second, median of {len(rates) - 1}")
+    if "H100" in torch.cuda.get_device_name():
+        assert rate >= LEAST_PER_SECOND
 
 
 @pytest.mark.parametrize("kind", ["shipped", "full"])

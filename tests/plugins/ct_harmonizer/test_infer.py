@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from plugins.ct_harmonizer.infer import Harmonizer
+from plugins.ct_harmonizer.infer import Harmonizer, fitting
 from plugins.ct_harmonizer.network.architecture import Architecture
 from plugins.ct_harmonizer.network.generator import Generator
 
@@ -68,3 +68,40 @@ def test_what_no_network_has_seen_is_clipped_before_it_is_shown(harmonizer):
     tame = hu.copy()
     tame[0, 5, 5] = 3071.0
     assert np.array_equal(run(harmonizer, wild), run(harmonizer, tame))
+
+
+def test_where_memory_does_not_suffice_half_as_many_are_worked_at_and_none_is_lost_or_done_twice():
+    asked: list[tuple[int, int]] = []
+
+    def work(part: slice) -> list[int]:
+        asked.append((part.start, part.stop))
+        if part.stop - part.start > 3:
+            raise torch.OutOfMemoryError
+        return list(range(part.start, part.stop))
+
+    parts = list(fitting(13, 8, work))
+    assert [number for _, made in parts for number in made] == list(range(13))
+    assert asked[:3] == [(0, 8), (0, 4), (0, 2)]
+    assert max(stop - start for start, stop in asked[2:]) == 2  # it does not try again what did not fit
+
+
+def test_one_slice_that_does_not_fit_is_told():
+    def work(_part: slice) -> None:
+        raise torch.OutOfMemoryError("no more")
+
+    with pytest.raises(torch.OutOfMemoryError, match="no more"):
+        list(fitting(4, 4, work))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: the memory of one cannot run out")
+def test_a_gpu_whose_memory_does_not_suffice_gives_the_same(harmonizer):
+    hu = np.tile(volume((4, 512, 512)), (16, 1, 1))
+    own = Harmonizer(harmonizer._network, torch.device("cuda"))
+    whole = run(own, hu, batch=1)
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 256e6 / total))
+    try:
+        assert np.allclose(run(own, hu, batch=64), whole, atol=2)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        harmonizer._network.to("cpu")
