@@ -35,8 +35,8 @@ class HarmonizerParameters(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     mode: Literal["network", "classical"] = Field(
-        "classical",
-        description="network: the paper's physics-informed network, towards the patient without blur and noise, its weights provisional; classical: its Eq. 2 as a regularised filter, towards a kernel",
+        "network",
+        description="network: the paper's physics-informed network, towards the patient without blur and noise; classical: its Eq. 2 as a regularised filter, towards a kernel",
     )
     target: str = Field(
         "Br40", description=f"kernel that the classical mode harmonizes to, one of {', '.join(sorted(TARGETS))}"

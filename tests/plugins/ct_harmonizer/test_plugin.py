@@ -162,7 +162,7 @@ def test_the_fingerprint_follows_what_decides_the_pixels(plugin, run, soft) -> N
     measurement = run(soft)[1]
     prints = {
         plugin.method(measurement, parameters(plugin, given)).fingerprint
-        for given in ({}, {"mode": "network"}, {"target": "Br32"}, {"max_gain": 1.5}, {"skin_share": 1.0})
+        for given in ({}, {"mode": "classical"}, {"target": "Br32"}, {"max_gain": 1.5}, {"skin_share": 1.0})
     }
     assert len(prints) == 5
     again = plugin.method(measurement, parameters(plugin, {"target": "Br32"}))
