@@ -106,7 +106,7 @@ def check(work: Work) -> None:
     verdict = work.plugin.check(work.volume, harmonized, measurement, work.parameters)
     report = work.plugin.report(work.volume, harmonized, measurement, work.parameters, verdict)
     judged, told = _plain(work, "verdict", verdict.to_json()), _without_nan(report.to_json())
-    _keep(work, report, told)
+    _keep(work, report, {"measurement": measurement.to_json(), "verdict": judged, **told})
     with work.transaction() as held:
         held.job.verdict, held.job.report = judged, told
         if verdict.passed:
@@ -137,7 +137,7 @@ def _stored_measurement(session: Session, job: Job) -> tuple[dict[str, Any] | No
 
 
 def _keep(work: Work, report: Report, told: Any) -> None:
-    """`report.json` and the pictures, in the job's folder."""
+    """`report.json`, which tells of measurement, verdict and report in one, and the pictures, in the job's folder."""
     for name, png in report.pictures.items():
         safe = re.sub(r"[^A-Za-z0-9_-]", "_", name.removesuffix(".png"))
         with atomic(work.folder / f"{safe}.png") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import numpy as np
@@ -38,8 +39,13 @@ def test_a_series_goes_through_every_step_once(shop: Workshop):
 def test_nothing_is_left_of_the_work_but_what_was_made(shop: Workshop):
     row = shop.series(2)
     shop.wait(row)
-    names = {path.name for path in (shop.config.derived_dir / shop.job(row).id).iterdir()}
+    folder = shop.config.derived_dir / shop.job(row).id
+    names = {path.name for path in folder.iterdir()}
     assert names == {"0000.dcm", "0001.dcm", "___slice.png", "report.json"}
+    told = json.loads((folder / "report.json").read_text())
+    assert told["verdict"] == shop.job(row).verdict
+    assert told["measurement"] == shop.job(row).measurement
+    assert told["before"]["mean"]["value"] is None
 
 
 def test_padding_is_not_filtered(shop: Workshop):
