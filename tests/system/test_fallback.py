@@ -26,7 +26,7 @@ def test_a_rule_may_refuse_what_cannot_be_measured(start_node, data: Path, tmp_p
 
 def test_a_table_s_curve_is_marked_wherever_it_is_told(start_node, data: Path, tmp_path: Path):
     node = start_node(destinations=[{"kind": "folder", "name": "out", "path": str(tmp_path / "out")}])
-    node.only_rule(plugin="ct_harmonizer", parameters={"fallback": "kernel_table"})
+    node.only_rule(plugin="ct_harmonizer", parameters={"mode": "classical", "fallback": "kernel_table"})
     node.store(data / FOLDER)
     (series,) = node.wait_for_rest(seconds=150)
     assert State(series.state) is State.DONE, series.reason

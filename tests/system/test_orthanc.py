@@ -21,7 +21,7 @@ def to_orthanc(orthanc, name: str = "pacs") -> dict:
 
 
 def test_orthanc_forwards_a_series_and_finds_the_derived_one(orthanc, start_node, data: Path):
-    source = sorted((data / "chest" / "lung-dx-a0002-b70f").glob("*.dcm"))
+    source = sorted((data / "chest" / "lung-dx-a0002-b40f").glob("*.dcm"))
     node = start_node(destinations=[to_orthanc(orthanc)])
     node.only_rule(plugin="ct_harmonizer")
     orthanc.register("node", "HARMONODE", node.config.receive.port)
