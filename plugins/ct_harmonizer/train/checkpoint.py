@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +32,10 @@ def load(path: Path, device: torch.device) -> dict[str, Any]:
 def export(
     path: Path, weights: dict[str, torch.Tensor], architecture: Architecture, facts: dict[str, str]
 ) -> list[Path]:
-    """Write fp16 weights as safetensors, in parts of 15 MiB where they are more; the architecture and these facts go into the metadata."""
+    """Write fp16 weights as safetensors, in parts of 15 MiB where they are more, and SHA256SUMS beside them: a folder of weights as it is shipped.
+
+    The architecture and these facts go into the metadata.
+    """
     metadata = {"architecture": json.dumps(asdict(architecture)), **facts}
     parts: list[dict[str, torch.Tensor]] = [{}]
     size = 0
@@ -47,6 +51,8 @@ def export(
         file = path if len(parts) == 1 else path.with_name(f"{path.stem}-{number + 1}-of-{len(parts)}.safetensors")
         save_file(part, file, metadata)
         written.append(file)
+    sums = "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in written)
+    (path.parent / "SHA256SUMS").write_text(sums)
     return written
 
 

@@ -18,6 +18,7 @@ from plugins.ct_harmonizer.train.loop import rate, train
 from plugins.ct_harmonizer.train.losses import huber
 from plugins.ct_harmonizer.train.recipe import PAPER, PROCESSOR
 from plugins.ct_harmonizer.train.texture import Texture
+from plugins.ct_harmonizer.weights import shipped
 
 TINY = Architecture(widths=(8, 16), maps=2, omega=2, output=4)
 RECIPE = replace(PROCESSOR, crop=32, batch=2, rate=2e-3, rate_top=5e-3, cycle=40, ema=0.8)
@@ -68,6 +69,7 @@ def test_it_learns_what_there_is_to_learn_and_exports_it(pool, tmp_path):
     generator, facts = read([tmp_path / "out" / "best.safetensors"])
     assert generator.architecture == TINY
     assert int(facts["step"]) in {20, 40}
+    assert shipped(tmp_path / "out").paths == (tmp_path / "out" / "best.safetensors",)  # a folder that can be shipped
     draw(tmp_path / "out" / "curves.csv", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
