@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -82,6 +83,7 @@ class Memory:
 
     quiet: Quiet = field(default_factory=Quiet)
     looks: dict[_Waiting, _Finding] = field(default_factory=dict)  # of series as they stand
+    due_in_s: float | None = None  # until the quiet time of the next series is over; None where none waits for that
 
 
 def sweep(
@@ -127,7 +129,10 @@ def sweep(
             raise  # the database is locked, full or away, for every series alike
         except Exception:  # noqa: BLE001 - one that cannot be looked at must not stop the others
             _log.exception("a series waits: it could not be looked at", series=waiting.series_instance_uid)
+    began = time.monotonic()
     _look_ahead(config.complete, database, spool_root, memory, {one: quiet_for[one.id] for one in not_due})
+    remaining = [_due_s(config.complete, one) - quiet_for[one.id] for one in not_due]
+    memory.due_in_s = max(min(remaining) - (time.monotonic() - began), 0.0) if remaining else None
     return moved
 
 

@@ -58,7 +58,7 @@ class Watch:
 
 def reading() -> dict[str, Any]:
     """Both clocks as they stand, for the record of a start: what is otherwise at the next start was a jump."""
-    return {"boot": _boot(), "ahead_s": round(ahead_s(), 3)}
+    return {"boot": boot(), "ahead_s": round(ahead_s(), 3)}
 
 
 def witness(session: Session, moved_s: float) -> None:
@@ -79,7 +79,7 @@ def witness_start(session: Session) -> None:
     )
     for detail in session.scalars(query.order_by(AuditRecord.seq.desc()).limit(_STARTS)):
         last = detail.get("clock", {})
-        if last.get("boot") == _boot():
+        if last.get("boot") == boot():
             moved_s = ahead_s() - last["ahead_s"]
             if abs(moved_s) > LEAST_S:
                 witness(session, moved_s)
@@ -109,7 +109,7 @@ def _forward(session: Session) -> Iterator[tuple[datetime, timedelta]]:
             yield datetime.fromisoformat(detail["to"]) - taken, moved - taken
 
 
-def _boot() -> str:
+def boot() -> str:
     """The running of the machine's kernel, by which clocks of two starts can be compared; empty where it has no name."""
     try:
         return _BOOT_ID.read_text().strip()

@@ -145,7 +145,7 @@ def remove(config: Config, database: Database, going: Going, actor: str = "node"
 
 def clean_work(config: Config, database: Database) -> int:
     """Remove what finished jobs left half made: it is made anew where a job is tried again. Returns how many files."""
-    left = [path for pattern in ("*/harmonized.npy", "*/*.tmp") for path in config.derived_dir.glob(pattern)]
+    left = [path for pattern in ("*/harmonized.*npy", "*/*.tmp") for path in config.derived_dir.glob(pattern)]
     count = 0
     for path in left:
         with database.write() as session:  # so that nobody starts the job again meanwhile

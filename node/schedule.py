@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -46,6 +46,13 @@ class Clock:
                 log.exception("a sweep failed and runs again at its next turn", sweep=name, interval_s=seconds)
 
         self._scheduler.add_job(run, "interval", seconds=seconds, name=name, next_run_time=datetime.now(UTC))
+
+    def sooner(self, name: str, seconds: float) -> None:
+        """Call the sweep of that name in so many seconds, unless its turn comes before that."""
+        at = datetime.now(UTC) + timedelta(seconds=seconds)
+        for job in self._scheduler.get_jobs():
+            if job.name == name and (job.next_run_time is None or job.next_run_time > at):
+                job.modify(next_run_time=at)
 
     def start(self) -> None:
         self._scheduler.start()

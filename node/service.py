@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SWEEP_S = 0.5
+COMPLETE = "complete and select"
 COMMITMENT_S = 1.0
 RETENTION_S = 30.0
 CLEAN_S = 3600.0
@@ -85,7 +86,7 @@ class Node:
         for shipper in self.shippers:
             shipper.start()
         self.receiver.start()
-        self.clock.every(SWEEP_S, "complete and select", self.sweep)
+        self.clock.every(SWEEP_S, COMPLETE, self.sweep)
         self.clock.every(SWEEP_S, "catalogue", lambda: catalogue.sweep(self.config, self.database))
         self.clock.every(COMMITMENT_S, "storage commitment", self.commitments.sweep)
         self.clock.every(RETENTION_S, "retention", lambda: retention.sweep(self.config, self.database))
@@ -110,6 +111,8 @@ class Node:
             return
         complete.sweep(self.config, self.database, self.config.spool_dir, ask_count=self._ask_count, memory=self._seen)
         select.sweep(self.config, self.database, self.queue)
+        if self._seen.due_in_s is not None:
+            self.clock.sooner(COMPLETE, self._seen.due_in_s)
 
     def _clock_was_set(self, moved_s: float) -> None:
         with self.database.write() as session:

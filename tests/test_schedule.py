@@ -103,3 +103,14 @@ def test_a_jump_is_told_before_any_other_sweep_begins(monkeypatch: pytest.Monkey
     assert swept.acquire(timeout=5)
     clock.stop()
     assert told == ["3600", "sweep"]
+
+
+def test_a_sweep_can_be_called_before_its_turn(clock: Clock):
+    turns = threading.Semaphore(0)
+    clock.every(60, "complete", turns.release)
+    assert turns.acquire(timeout=5)
+    clock.sooner("complete", 90)  # its turn comes before that
+    (job,) = clock._scheduler.get_jobs()
+    assert job.next_run_time < datetime.now(UTC) + timedelta(seconds=61)
+    clock.sooner("complete", 0.05)
+    assert turns.acquire(timeout=5)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -47,6 +48,27 @@ class _Client(OrthancApiClient):  # type: ignore[misc] # the package ships no ty
 
     def post(self, endpoint: str, **arguments: Any) -> requests.Response:
         return self._answer(super().post(endpoint, timeout=self._timeout_s, **arguments))
+
+    def upload(self, content: bytes) -> Any:
+        """POST /instances; what it answers, as JSON.
+
+        What all uploads have in common is made once: requests takes as long over that as over the sending itself.
+        """
+        common, settings = self._common
+        request = common.copy()
+        request.body, request.headers["Content-Length"] = content, str(len(content))
+        try:
+            response = self._http_session.send(request, timeout=self._timeout_s, **settings)
+            self._raise_or_retry_on_errors(response, url=common.url)
+        except requests.RequestException as error:
+            self._translate_exception(error, url=str(common.url))
+        return response.json()
+
+    @cached_property
+    def _common(self) -> tuple[requests.PreparedRequest, dict[str, Any]]:
+        """The request without a body, and what the environment says of proxies and certificates."""
+        request = self._http_session.prepare_request(requests.Request("POST", self.get_abs_url("instances"), data=b""))
+        return request, dict(self._http_session.merge_environment_settings(request.url, {}, None, None, None))
 
     def _answer(self, response: requests.Response | None) -> requests.Response:
         if response is None:
@@ -106,7 +128,7 @@ def _upload(client: _Client, instance: Outgoing) -> None:
     """POST /instances. HTTP 200 is not enough: a script of the Orthanc's may have filtered the instance out."""
     with instance.open_as_sent() as file:
         content = file.read()
-    answer = client.post("instances", data=content).json()
+    answer = client.upload(content)
     status = answer.get("Status") if isinstance(answer, dict) else None
     if status not in _STORED:
         raise OperatorError(

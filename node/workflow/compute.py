@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from node import jumps
 from node.audit import Event
 from node.errors import ErrorKind, OperatorError, PermanentError
 from node.journey import State
@@ -47,7 +48,7 @@ def measure(work: Work) -> None:
 
 
 def harmonize(work: Work) -> None:
-    """Write the plugin's slices to `harmonized.npy`, one by one, padding as it was received."""
+    """Keep the plugin's slices in a file, one by one, padding as it was received."""
     volume = work.volume
     with work.look() as held:
         measurement = Measurement.from_json(held.job.measurement or {})
@@ -69,7 +70,8 @@ def harmonize(work: Work) -> None:
 def harmonized_volume(work: Work) -> NDArray[np.float32]:
     """The harmonized volume (slice, row, column), HU.
 
-    It is made anew where it is gone: the database was restored from a time before the work was done.
+    It is made anew where it is gone: the machine was started anew since, or the database was restored from a time before
+    the work was done.
 
     Raises:
         OperatorError: it is gone, and the plugin would make another one now.
@@ -89,7 +91,7 @@ def _write_harmonized(work: Work, measurement: Measurement) -> None:
     progress = work.progress(len(volume.hu))
     slices = harmonized_slices(work.plugin, volume, measurement, work.parameters)
     # A plain file and no memory map: a full disk is then an error that can be told, and not the death of the process.
-    with atomic(work.harmonized_path) as file:
+    with atomic(work.harmonized_path, durable=not jumps.boot()) as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": volume.hu.shape}
         np.lib.format.write_array_header_1_0(file, header)
         for done, hu in enumerate(slices, start=1):

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from node.store.durable import sync_folder
+
 
 @contextmanager
-def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name only when it is written and on the disk."""
+def atomic(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file that appears under its name only when it is written and, where it is to be durable, on the disk."""
     for left in path.parent.glob(f".{path.name}.*.tmp"):  # by a worker that was killed; as large as a volume
         left.unlink(missing_ok=True)
     # The name is this process's own: a worker that was taken for dead may still be writing the same file.
@@ -21,15 +23,13 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         with temporary.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    if durable:
+        sync_folder(path.parent)
 
 
 def write_json(path: Path, data: Any) -> None:

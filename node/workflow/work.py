@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from pydicom import Dataset
 from sqlalchemy.orm import Session
 
+from node import jumps
 from node import plugin as plugins
 from node.config import Config, Derive, DimseDestination, FolderDestination, OrthancDestination, StowDestination
 from node.dicom import volume
@@ -194,8 +195,12 @@ class Work:
 
     @property
     def harmonized_path(self) -> Path:
-        """The harmonized volume (slice, row, column) in HU, from the harmonize step until the derive step is done."""
-        return self.folder / "harmonized.npy"
+        """The harmonized volume (slice, row, column) in HU, from the harmonize step until the derive step is done.
+
+        It is as large as all the rest together and only saves doing the work again, so it is not brought to the disk:
+        its name holds for this running of the machine alone, after which it may be torn.
+        """
+        return self.folder / f"harmonized.{jumps.boot()}.npy"
 
     @cached_property
     def plugin(self) -> Plugin:
