@@ -526,6 +526,10 @@ def file_of(path: Path | None = None) -> Path:
     return named or Path("config.yaml")
 
 
+NO_YAML = (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError, TypeError)
+"""What PyYAML raises where a text is none: it trips over a value that is not what its tag says, as `!!int ""`."""
+
+
 def load(path: Path | None = None, **overrides: Any) -> Config:
     """Read the configuration from the file of `file_of`; what is not there has its default.
 
@@ -544,8 +548,6 @@ def load(path: Path | None = None, **overrides: Any) -> Config:
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors())
         raise ConfigError(f"{file}: {wrong}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file} is not YAML: {error}") from error
     except SettingsError as error:
         raise ConfigError(f"{error}: a list or a map must be JSON ({error.__cause__})") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -564,5 +566,14 @@ def _no_unknown_variable() -> None:
 
 
 def _require_mapping(file: Path) -> None:
-    if file.is_file() and not isinstance(yaml.safe_load(file.read_text("utf-8")), dict | None):
+    content = file.read_text("utf-8") if file.is_file() else ""
+    try:
+        found = yaml.safe_load(content)
+    except NO_YAML as error:
+        raise ConfigError(f"{file} is not YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{file} is nested too deeply") from error
+    if not isinstance(found, dict | None):
         raise ConfigError(f"{file} holds no keys: expected lines such as `data_dir: /srv/harmonode`")
+    if nameless := [key for key in found or () if not isinstance(key, str)]:
+        raise ConfigError(f"{file}: {nameless[0]!r} is the name of no key")

@@ -130,6 +130,10 @@ def test_a_variable_overrides_one_key(monkeypatch: pytest.MonkeyPatch):
             "certificate and key belong together",
         ),
         ("destinations: [{kind: folder, name: '', path: a}]", "destinations.0.folder.name"),
+        ("data_dir: !!int ''", "is not YAML"),
+        ("data_dir: 2020-13-45", "is not YAML"),
+        ("?", "None is the name of no key"),
+        (f"data_dir: {'[' * 1000}", "is nested too deeply"),
     ],
 )
 def test_a_wrong_key_is_an_error_that_names_it(tmp_path: Path, text: str, names: str):

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from node.config import NO_YAML
 from node.errors import RuleError
 from node.rules.flaws import Places
 
@@ -80,7 +81,7 @@ def parse(content: str, file: str) -> list[Text]:
         _require_small(top, file)
         nodes = top.value if isinstance(top, yaml.SequenceNode) and top.tag == _PLAIN_LIST else [top]
         found = [Text(file, loader.construct_document(node), node) for node in nodes]
-    except (yaml.YAMLError, ValueError, OverflowError) as error:  # ValueError: of a date or number that is none
+    except NO_YAML as error:
         raise RuleError(f"{file} is not YAML: {error}") from error
     except RecursionError as error:
         raise RuleError(f"{file} is nested too deeply") from error

@@ -84,6 +84,7 @@ class TestFiles:
             ("name: a\nname: b\n", "the key 'name' stands here twice"),
             ("{name: a, match: {tag: Modality, equals: CT, equals: MR}, plugin: p}", "the key 'equals' stands here twice"),
             ("name: [", "is not YAML"),
+            ("name: !!timestamp 9", "is not YAML"),
             ("", "a rule is a map with name, match and plugin, not NoneType"),
             ("[]", "holds no rule"),
             ("- 5", "a rule is a map with name, match and plugin, not int"),
