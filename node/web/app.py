@@ -58,7 +58,7 @@ def create_app(site: Site, routers: Iterable[APIRouter] = ()) -> FastAPI:
 
 
 def _log_in(request: Request, _error: Exception) -> Response:
-    if wants_html(request):
+    if wants_html(request) and request.url.path != events.PATH:  # which no person looks at
         path = request.url.path if request.method == "GET" else "/"
         return RedirectResponse(request.url_for("login").include_query_params(next=path), HTTPStatus.SEE_OTHER)
     said = "a token is needed: `harmonode tokens add` makes one; send it as `Authorization: Bearer TOKEN`"

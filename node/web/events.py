@@ -24,6 +24,7 @@ _log = structlog.get_logger(__name__)
 
 router = APIRouter()
 
+PATH = "/events"
 LOOK_S = 1.0  # how often the database is asked, however many pages are open
 TICK_S = 20.0  # a page is fetched anew so often though nothing changed, for it tells how long ago things were
 
@@ -53,7 +54,7 @@ class Pulse:
             return "/".join(map(str, (head, *session.execute(progress).one(), *session.execute(arriving).one())))
 
 
-@router.get("/events")
+@router.get(PATH)
 async def events(request: Request, _person: Annotated[Person, Depends(require(Role.VIEWER))]) -> StreamingResponse:
     """`now` whenever something changed."""
     return StreamingResponse(

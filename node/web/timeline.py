@@ -57,7 +57,8 @@ def timeline(state: State, records: Iterable[AuditRecord]) -> list[Station]:
         if moved is not None:
             _again(reached, State(moved))
             stopped_at = _WORKS_AT.get(State(record.detail.get("from", moved)), stopped_at)
-        if event in _ORDER and State(moved or state) not in {State.FAILED, State.WAITING, State.REFUSED}:
+        stands = State(moved or state) in {State.FAILED, State.WAITING, State.REFUSED}
+        if event in _ORDER and not stands and not record.detail.get("begins"):
             reached[event] = record.at
     here = _WORKS_AT.get(state)
     stations = []

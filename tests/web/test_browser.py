@@ -136,14 +136,23 @@ def site(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterato
 
 @pytest.fixture
 def open_page(site: Site, chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page, logged in; what its console complains of fails the test."""
+    """Opens a page, logged in; what its console complains of fails the test, unless it is `forgiven`."""
     complaints: list[str] = []
+    forgiven = ["status of 409"]  # a form that was refused, rightly
     with ExitStack() as stack:
 
-        def opened(path: str = "/", width: int = 1280, scheme: Any = "light") -> Page:
+        def opened(
+            path: str = "/",
+            width: int = 1280,
+            scheme: Any = "light",
+            prepare: Callable[[Page], object] = lambda _: None,
+            forgive: str | None = None,
+        ) -> Page:
+            forgiven.extend([forgive] if forgive else [])
             context = chromium.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
             stack.callback(context.close)
             page = context.new_page()
+            prepare(page)
             page.on("console", lambda said: said.type in {"error", "warning"} and complaints.append(said.text))
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.goto(f"{site.url}/login?next={path}")
@@ -154,7 +163,7 @@ def open_page(site: Site, chromium: Browser) -> Iterator[Callable[..., Page]]:
             return page
 
         yield opened
-    assert [said for said in complaints if "status of 409" not in said] == []  # 409: a form that was refused, rightly
+    assert [said for said in complaints if not any(text in said for text in forgiven)] == []
 
 
 def test_the_first_page_says_what_needs_somebody_and_what_to_do(site: Site, open_page):
@@ -197,6 +206,22 @@ def test_a_series_is_seen_to_arrive_to_run_and_to_be_done_without_reloading(site
     expect(lately).to_contain_text("SLOW", timeout=PATIENCE_MS)
     assert page.evaluate("window.same"), "the page was loaded anew"
     expect(page.get_by_role("link", name="all series")).to_be_focused()
+
+
+def test_a_page_that_is_refused_its_first_connection_says_so_and_tries_again(site: Site, open_page):
+    def refuse(page: Page) -> None:
+        page.route("**/events", lambda route: route.fulfill(status=503), times=1)
+
+    page = open_page(prepare=refuse, forgive="503")
+    lost = page.get_by_text("The node does not answer")
+    expect(lost).to_be_visible()
+    expect(lost).to_be_hidden(timeout=PATIENCE_MS)
+
+
+def test_a_page_whose_session_ended_elsewhere_asks_for_the_token(site: Site, open_page):
+    page = open_page("/series", forgive="401")
+    open_page().get_by_role("button", name="Log out").click()
+    expect(page).to_have_url(re.compile(r"/login\?next="), timeout=PATIENCE_MS)
 
 
 def test_the_series_page_tells_the_whole_story(site: Site, open_page):
@@ -315,8 +340,9 @@ def test_a_retry_finishes_what_waited_once_its_cause_is_gone(site: Site, open_pa
     site.obstacle.unlink()
     page.locator(".needs li", has_text="BLOCKED").get_by_role("button", name="Retry").click()
     page.wait_for_url(re.compile(r"/series/\d+$"))
+    blocked = sa.select(Series).where(Series.series_instance_uid == "1.2.3.4.2")
+    site.node.wait(lambda: site.node.one(blocked).state == State.DONE, "the series is done", PATIENCE_MS / 1000)
     expect(page.locator(".line .past b").last).to_have_text("confirmed", timeout=PATIENCE_MS)
-    assert site.node.one(sa.select(Series).where(Series.series_instance_uid == "1.2.3.4.2")).state == State.DONE
     assert any("token:eli asked for another try" in record.message for record in site.node.events("retry"))
 
 
