@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ _NUMBER_VRS = _INTEGER_VRS | {"DS", "FD", "FL"}
 _BULK_VRS = frozenset({"SQ", "OB", "OD", "OF", "OL", "OV", "OW", "UN", "AT"})
 _BINARY = {"US": "<H", "SS": "<h", "UL": "<L", "SL": "<l", "FL": "<f", "FD": "<d"}
 _PADDING = " \0"
+_SHORT = 256  # bytes
 
 
 def uid_of(header: Dataset) -> str | None:
@@ -120,14 +122,24 @@ def plain_values(header: Dataset) -> Iterator[tuple[str, Any]]:
 
 def plain_value(header: Dataset, tag: BaseTag) -> Any:
     """The value of one attribute that is present. Raises as `plain_values`."""
-    raw = header.get_item(tag)
+    raw: Any = header.get_item(tag, keep_deferred=True)
     vr = vrs_of(tag)[0]
+    if isinstance(raw, RawDataElement) and _is_regular(raw):
+        read = header.original_character_set
+        encodings = (read,) if isinstance(read, str) else tuple(read)
+        with suppress(Exception):  # what is wrong is told below, with the instance's UID
+            return _regular_value(raw._replace(value_tell=0), encodings)
     try:
         value = header[tag].value
     except Exception as error:  # pydicom converts when asked, and raises nearly anything over a malformed value
         value = _decimals(raw, vr)
         if value is None:
             raise _unreadable(header, tag, getattr(raw, "value", None)) from error
+    return _converted(header, tag, value)
+
+
+def _converted(header: Dataset, tag: BaseTag, value: Any) -> Any:
+    vr = vrs_of(tag)[0]
     if isinstance(value, MultiValue | list | tuple):
         return tuple(_plain(header, tag, vr, one) for one in value) or None
     return _plain(header, tag, vr, value)
@@ -137,6 +149,19 @@ def plain_value(header: Dataset, tag: BaseTag) -> Any:
 def vrs_of(tag: BaseTag) -> tuple[str, ...]:
     """The value representations that the standard allows: several for pixel values, which may be signed or not."""
     return tuple(dictionary_VR(tag).split(" or "))
+
+
+def _is_regular(raw: RawDataElement) -> bool:
+    """Whether the value of an element follows from its bytes alone, and they are few enough to keep."""
+    return raw.VR not in (None, "UN") and raw.is_little_endian and len(raw.value or b"") <= _SHORT
+
+
+@lru_cache(maxsize=4096)
+def _regular_value(raw: RawDataElement, encodings: tuple[str, ...]) -> Any:
+    """As `plain_value`, worked out once for all slices of a series that have it alike."""
+    alone = Dataset({raw.tag: raw})
+    alone.set_original_encoding(is_implicit_vr=False, is_little_endian=True, character_encoding=list(encodings))
+    return _converted(alone, raw.tag, alone[raw.tag].value)
 
 
 @lru_cache(maxsize=4096)
