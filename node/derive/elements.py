@@ -37,6 +37,11 @@ def named(keyword: str, value: str | bytes | int, vr: str | None = None) -> Elem
     return {tag_of(keyword): _named(keyword, value, vr)}
 
 
+def bulk(keyword: str, value: memoryview, vr: str) -> Elements:
+    """One element whose value is large, and has no like in any other slice."""
+    return {tag_of(keyword): _element(tag_of(keyword), vr, value)}
+
+
 def sequence(keyword: str, items: Iterable[Elements]) -> Elements:
     """A sequence with items of defined length, PS3.5 section 7.5."""
     return {tag_of(keyword): _sequence(tag_of(keyword), items)}
@@ -48,9 +53,9 @@ def code(keyword: str, value: str, meaning: str) -> Elements:
     return sequence(keyword, [item])
 
 
-def data_set(elements: Elements) -> bytes:
-    """The elements in the order of their tags, PS3.5 section 7.1."""
-    return b"".join(elements[tag] for tag in sorted(elements, key=int))
+def data_set(elements: Elements, after: bytes = b"") -> bytes:
+    """The elements in the order of their tags, PS3.5 section 7.1, `after` what stands before them."""
+    return b"".join((after, *(elements[tag] for tag in sorted(elements, key=int))))
 
 
 def copied(
@@ -164,17 +169,14 @@ def _encodings(source: Dataset) -> tuple[str, ...]:
     return (read,) if isinstance(read, str) else tuple(read)
 
 
-def _element(tag: int, vr: str, value: bytes) -> bytes:
-    if len(value) % 2:
+def _element(tag: int, vr: str, value: bytes | memoryview) -> bytes:
+    if isinstance(value, bytes) and len(value) % 2:
         value += b"\0" if vr in _PADDED_BY_NULL else b" "
     if vr not in EXPLICIT_VR_LENGTH_32 and len(value) > 0xFFFF:
         vr = "UN"  # PS3.5 section 6.2.2, note 4
     head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode("ascii"))
-    return (
-        head
-        + (struct.pack("<HL", 0, len(value)) if vr in EXPLICIT_VR_LENGTH_32 else struct.pack("<H", len(value)))
-        + value
-    )
+    length = struct.pack("<HL", 0, len(value)) if vr in EXPLICIT_VR_LENGTH_32 else struct.pack("<H", len(value))
+    return b"".join((head, length, value))
 
 
 def _sequence(tag: int, items: Iterable[Elements]) -> bytes:

@@ -37,7 +37,7 @@ class Representation:
 class Encoded:
     """A slice for Pixel Data (7FE0,0010)."""
 
-    data: bytes  # (row, column), little-endian, signed 16 bits
+    data: memoryview  # (row, column), little-endian, signed 16 bits
     clipped: int  # pixels that were brought into range
 
 
@@ -108,7 +108,7 @@ def encode(hu: NDArray[np.float32], padding: NDArray[np.bool_], into: Representa
         values[values == into.padding] += 1  # a real pixel must not be taken for padding: it moves by one HU
         if padded:
             values[padding] = into.padding
-    return Encoded(values.tobytes(), clipped)
+    return Encoded(values.reshape(-1).view(np.uint8).data, clipped)
 
 
 def _number(source: Dataset, keyword: str, missing: float) -> float:

@@ -19,7 +19,7 @@ from pydicom import Dataset
 
 from node.config import Derive
 from node.derive import check
-from node.derive.elements import data_set, named, raw, unsigned
+from node.derive.elements import bulk, data_set, raw, unsigned
 from node.derive.header import file_meta, header
 from node.derive.making import Making, making
 from node.derive.pixels import Representation, encode, representation
@@ -138,14 +138,14 @@ def _instance(
     except PermanentError as error:
         raise PermanentError(f"instance {source_uid} cannot be stored: {error}; the series is stopped") from error
     try:
-        elements = header(source, common, stored) | named("PixelData", pixels.data, vr="OW")
+        elements = header(source, common, stored) | bulk("PixelData", pixels.data, "OW")
     except PermanentError:
         raise
     except Exception as error:  # a malformed sequence makes pydicom raise nearly anything
         raise PermanentError(
             f"the header of instance {source_uid} cannot be copied: {error}; the series is stopped"
         ) from error
-    return file_meta(common.instance_uid(source_uid)) + data_set(elements), pixels.clipped
+    return data_set(elements, after=file_meta(common.instance_uid(source_uid))), pixels.clipped
 
 
 def _require_fit(content: bytes, source: Dataset, uid: str, source_uid: str) -> None:
