@@ -26,7 +26,6 @@ from plugins.ct_harmonizer.simulate.slices import Profile, cut
 FREQUENCY_PER_MM: NDArray[np.float64] = np.linspace(0.0, 1.6, 81)
 SKIN_MM = 150.0  # from the isocentre to the skin of the standard man, on average round the chest
 
-_DRAWN = Grid(1112, 0.45)  # 500 mm: the fattest lie within
 _HEIGHTS_MM = (-110.0, 60.0)  # where lungs are, of the standard man
 _HELICAL = 0.6  # of the patients
 _TRUTH_STEP_HU = 0.125  # truth is stored in whole steps of this
@@ -89,7 +88,7 @@ def make(
 
     Args:
         patient: who.
-        chosen: how; all with the same geometry of views and bins, and at this thickness.
+        chosen: how; all of as many views and as wide a detector.
         image: the geometry of the images.
         z_mm: (slice,) heights, two at least.
         thickness_mm: of the slices.
@@ -99,22 +98,23 @@ def make(
         device: where to project and reconstruct.
     """
     device = device or torch.device("cpu")
-    slices = cut(z_mm, thickness_mm, _DRAWN, profile)
-    integrate = Integrate(_DRAWN, image)
+    scanner = renditions.sharpest(chosen)
+    drawn = renditions.drawn_on(scanner)
+    slices = cut(z_mm, thickness_mm, drawn, profile)
+    integrate = Integrate(drawn, image)
     fine = list(slices.of(build(slices.canvas, patient, detail, lambda _share: None)))
     truth = np.stack([integrate(one.hu + 1000).numpy() - 1000 for one in fine])
     lung = np.stack([integrate(one.lung).numpy() >= 0.5 for one in fine])
     volume = torch.stack([one.hu for one in fine]).to(device)
-    scanner = chosen[0].scanner
-    paths = project(volume, _DRAWN, scanner, _DRAWN.pixel_mm)
+    paths = project(volume, drawn, scanner, drawn.pixel_mm)
     generator = torch.Generator(device).manual_seed(seed)
     images = []
     for rendition in chosen:
         taken = rendition.at(thickness_mm=thickness_mm)
-        images.append(taken.render(expose(paths, taken.scanner), image, generator).to(torch.int16).cpu().numpy())
+        images.append(taken.render(expose(paths, taken.scanner), image, generator).to(torch.int16))
     mtf = [rendition.mtf(FREQUENCY_PER_MM, SKIN_MM * patient.size) for rendition in chosen]
     names = tuple(rendition.name for rendition in chosen)
-    return Shots(np.stack(images), truth, lung, np.stack(mtf).astype(np.float32), image.pixel_mm, thickness_mm, names)
+    return Shots(torch.stack(images).cpu().numpy(), truth, lung, np.stack(mtf).astype(np.float32), image.pixel_mm, thickness_mm, names)
 
 
 @dataclass(frozen=True, slots=True)

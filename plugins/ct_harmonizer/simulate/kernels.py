@@ -34,7 +34,15 @@ class Kernel:
     @property
     def limit_per_mm(self) -> float:
         """The frequency above which the MTF is under 1/1000."""
-        return _falls_to(1e-3, self.mtf, self.f10_per_mm, 10 * self.f10_per_mm)
+        return self._falls_to(1e-3)
+
+    @property
+    def seen_per_mm(self) -> float:
+        """The frequency above which the MTF is under 1/100: as far as a detector must see for this kernel."""
+        return self._falls_to(1e-2)
+
+    def _falls_to(self, level: float) -> float:
+        return _falls_to(level, self.mtf, self.f10_per_mm, 10 * self.f10_per_mm)
 
 
 def kernel(name: str, f50_per_mm: float, f10_per_mm: float, enhancement: float = 0.0) -> Kernel:

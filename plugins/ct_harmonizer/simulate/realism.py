@@ -23,11 +23,10 @@ from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
 from plugins.ct_harmonizer.simulate.phantom.patient import Patient, random_patient
 from plugins.ct_harmonizer.simulate.polar import Grid
 from plugins.ct_harmonizer.simulate.reconstruct import clip, reconstruct
-from plugins.ct_harmonizer.simulate.renditions import Rendition, paper
-from plugins.ct_harmonizer.simulate.scanner import count, expose, project
+from plugins.ct_harmonizer.simulate.renditions import Rendition, drawn_on, paper, sharpest
+from plugins.ct_harmonizer.simulate.scanner import Scanner, count, expose, project
 from plugins.ct_harmonizer.simulate.series import Integrate
 
-_FINE = Grid(1112, 0.45)  # 500 mm: the fattest lie within
 _HEIGHTS_MM = (0.0, -50.0)  # below the bifurcation of the standard man's trachea
 _FIELD_MM = 500.0
 
@@ -59,26 +58,25 @@ def distance(image: Images, truth: Images, lung: NDArray[np.bool_]) -> Distance:
 
 
 def measure(patient: Patient, chosen: Sequence[Rendition], matrix: int = 512) -> Iterator[tuple[str, Distance]]:
-    """The distance of each rendition by its name. What is measured at one dose is measured once and serves all its kernels, as in a clinic.
+    """The distance of each rendition by its name. What is measured at one dose is measured once and serves all kernels of these bins, as in a clinic.
 
-    All renditions must be of one scanner and thickness.
+    All renditions must be of one scanner and thickness, but for its bins.
     """
-    image, scanner = Grid(matrix, _FIELD_MM / matrix), chosen[0].scanner
-    heights = np.array(_HEIGHTS_MM) * patient.size
-    canvas = Canvas(heights, _FINE.size, _FINE.pixel_mm, scanner.thickness_mm)
-    integrate = Integrate(_FINE, image)
+    image, scanner = Grid(matrix, _FIELD_MM / matrix), sharpest(chosen)
+    drawn, heights = drawn_on(scanner), np.array(_HEIGHTS_MM) * patient.size
+    canvas = Canvas(heights, drawn.size, drawn.pixel_mm, scanner.thickness_mm)
+    integrate = Integrate(drawn, image)
     fine = list(build(canvas, patient, min(1.0, (0.75 / image.pixel_mm) ** 2), lambda _share: None).slices())
     truth = np.stack([integrate(one.hu + 1000).numpy() - 1000 for one in fine])
     lung = np.stack([integrate(one.lung).numpy() >= 0.5 for one in fine])
     volume = torch.stack([one.hu for one in fine])
-    exposure = expose(project(volume, _FINE, scanner, _FINE.pixel_mm), scanner)
+    paths = project(volume, drawn, scanner, drawn.pixel_mm)
     generator = torch.Generator().manual_seed(patient.seed)
-    measured: dict[float, torch.Tensor] = {}
+    measured: dict[Scanner, torch.Tensor] = {}
     for rendition in chosen:
-        dose = rendition.scanner.tube_current_time_mas
-        if dose not in measured:
-            measured[dose] = count(exposure, rendition.scanner, generator)
-        made = reconstruct(measured[dose], rendition.scanner, rendition.kernel, image)
+        if rendition.scanner not in measured:
+            measured[rendition.scanner] = count(expose(paths, rendition.scanner), rendition.scanner, generator)
+        made = reconstruct(measured[rendition.scanner], rendition.scanner, rendition.kernel, image)
         stored = clip(regularise(made, image.pixel_mm, rendition.strength))
         yield rendition.name, distance(stored.numpy(), truth, lung)
 

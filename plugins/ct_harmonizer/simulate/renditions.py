@@ -7,6 +7,7 @@ what a vendor computes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -29,6 +30,10 @@ PHILIPS = Scanner(aperture_mm=0.5, focal_spot_mm=(0.6, 9.0))
 
 # No random kernel has its f50, in cycles/mm, in here: Br49, Qr49 and B50 are never trained on.
 HELD_OUT_F50 = (0.53, 0.58)
+
+_LEFT_AT_F10 = 0.3  # of the detail at a random kernel's f10 the scanner itself leaves as much: no vendor lifts what it hardly sees
+WIDEST_MM = 504.0  # the fattest lie within
+_FINEST_DRAWN_MM = 0.225
 
 # name: f50, f10, overshoot
 _FORCE = {
@@ -82,6 +87,11 @@ class Rendition:
     kernel: Kernel
     strength: int = 0  # of the iterative reconstruction, 0 for filtered back-projection
 
+    @classmethod
+    def of(cls, name: str, scanner: Scanner, kernel: Kernel, strength: int = 0) -> Rendition:
+        """With the scanner's bins as fine as the kernel needs."""
+        return cls(name, scanner.resolving(kernel.seen_per_mm), kernel, strength)
+
     def mtf(self, frequency_per_mm: NDArray[np.float64], radius_mm: float = 0.0) -> NDArray[np.float64]:
         """The MTF of its images at frequencies in cycles/mm for an edge across the radius, at a distance from the isocentre."""
         return self.kernel.mtf(frequency_per_mm) * self.scanner.off_centre(frequency_per_mm, radius_mm)
@@ -108,10 +118,10 @@ def paper() -> tuple[Rendition, ...]:
     for mas in (100.0, 20.0):
         scanner = replace(FORCE, tube_current_time_mas=mas)
         for name, curve in _FORCE.items():
-            made.append(Rendition(f"Force {name} {mas:.0f} mAs", scanner, peaked(name, *curve)))
+            made.append(Rendition.of(f"Force {name} {mas:.0f} mAs", scanner, peaked(name, *curve)))
         for name in _ITERATIVE:
             kernel = peaked(name, *_FORCE[name])
-            made.append(Rendition(f"Force {name} strength {_STRENGTH} {mas:.0f} mAs", scanner, kernel, _STRENGTH))
+            made.append(Rendition.of(f"Force {name} strength {_STRENGTH} {mas:.0f} mAs", scanner, kernel, _STRENGTH))
     return tuple(made)
 
 
@@ -125,7 +135,7 @@ def others() -> tuple[Rendition, ...]:
         "Philips-like": (replace(PHILIPS, tube_current_time_mas=80.0), _PHILIPS),
     }
     return tuple(
-        Rendition(f"{family} {name}", scanner, peaked(name, *curve))
+        Rendition.of(f"{family} {name}", scanner, peaked(name, *curve))
         for family, (scanner, curves) in families.items()
         for name, curve in curves.items()
     )
@@ -145,18 +155,31 @@ def by_name(name: str) -> Rendition:
 
 def random(rng: np.random.Generator) -> Rendition:
     """Any scanner, dose, kernel and strength: the named ones lie inside what is drawn, but for those in `HELD_OUT_F50`."""
-    scanner = replace(
-        FORCE,
-        beam=Beam(int(rng.choice([100, 120, 120, 120, 140])), "counting" if rng.random() < 0.15 else "integrating"),
-        aperture_mm=float(rng.uniform(0.15, 0.6)),
-        focal_spot_mm=(float(rng.uniform(0.4, 0.9)), float(rng.uniform(6.0, 11.0))),
-        tube_current_time_mas=float(np.exp(rng.uniform(np.log(12), np.log(200)))),
-    )
     f50 = HELD_OUT_F50[0]
     while HELD_OUT_F50[0] <= f50 <= HELD_OUT_F50[1]:
         f50 = float(np.exp(rng.uniform(np.log(0.24), np.log(1.25))))
     lift = float(np.clip((f50 - 0.5) * rng.uniform(0.0, 1.2), 0, 0.45))
     f10 = f50 * float(rng.uniform(1.33, 1.75) if lift < 0.05 else rng.uniform(1.22, 1.4))
     peak = 1.0 if lift < 0.05 else 1 + lift
+    scanner = FORCE
+    while scanner is FORCE or scanner.mtf(np.array(f10)) < _LEFT_AT_F10:
+        scanner = replace(
+            FORCE,
+            beam=Beam(int(rng.choice([100, 120, 120, 120, 140])), "counting" if rng.random() < 0.15 else "integrating"),
+            aperture_mm=float(rng.uniform(0.15, 0.6)),
+            focal_spot_mm=(float(rng.uniform(0.4, 0.9)), float(rng.uniform(6.0, 11.0))),
+            tube_current_time_mas=float(np.exp(rng.uniform(np.log(12), np.log(200)))),
+        )
     strength = int(rng.choice([0, 0, 1, 2, 3, 4, 5]))
-    return Rendition("random", scanner, peaked("random", f50, f10, peak), strength)
+    return Rendition.of("random", scanner, peaked("random", f50, f10, peak), strength)
+
+
+def sharpest(chosen: Iterable[Rendition]) -> Scanner:
+    """The scanner of those with the finest bins: what it projects serves them all."""
+    return min((rendition.scanner for rendition in chosen), key=lambda scanner: scanner.pitch_mm)
+
+
+def drawn_on(scanner: Scanner, wide_mm: float = WIDEST_MM) -> Grid:
+    """What a patient is drawn on for a scanner: pixels like its bins, but for the finest: there is nothing so small in the patient."""
+    pixel_mm = max(scanner.pitch_mm, _FINEST_DRAWN_MM)
+    return Grid(round(wide_mm / pixel_mm), pixel_mm)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,7 +18,9 @@ from plugins.ct_harmonizer.simulate.polar import Grid, analyse
 _SOURCE_MM = 595.0  # from the isocentre
 _MAGNIFIED = 0.45  # of the focal spot, seen at the isocentre
 _SCATTER_MM, _SCATTER, _SCATTER_LEFT = 60.0, 0.006, 0.03
-_VIEWS_AT_ONCE = 40
+_PITCHES_MM = (0.45, 0.3, 0.225, 0.15)  # between readings: a flying focal spot, a comb or smaller crystals make them finer
+_READINGS_AT_ONCE, _ON_AN_ACCELERATOR = 1 << 18, 1 << 26  # what fits a processor's cache, and what keeps an accelerator busy
+_CELLS_AT_ONCE = 1 << 26  # of the patient's transform: 0.5 GB
 _WIDTHS = 6  # of the off-centre blur, between which it is interpolated
 _DEFAULT_BEAM = Beam()
 
@@ -29,13 +32,19 @@ class Scanner:
     beam: Beam = _DEFAULT_BEAM
     views: int = 640
     bins: int = 1152
-    pitch_mm: float = 0.45  # between bins
+    pitch_mm: float = _PITCHES_MM[0]  # between bins
     aperture_mm: float = 0.3  # of a bin
     focal_spot_mm: tuple[float, float] = (0.5, 8.0)  # across, and along the anode, which the sides of the fan see
     tube_current_time_mas: float = 100.0
     thickness_mm: float = 1.0
     modulation: float = 0.3  # tube current follows the patient's transmission to minus this power, round the patient
     electronic_noise_quanta: float = 4.0  # standard deviation of the read-out
+
+    def resolving(self, frequency_per_mm: float) -> Scanner:
+        """The same with as many bins over the same width as see this frequency; the coarsest that do, or the finest that there are."""
+        enough = [pitch for pitch in _PITCHES_MM if 1 / (2 * pitch) >= frequency_per_mm]
+        pitch_mm = max(enough, default=min(_PITCHES_MM))
+        return replace(self, pitch_mm=pitch_mm, bins=round(self.bins * self.pitch_mm / pitch_mm))
 
     @property
     def area_mm2(self) -> float:
@@ -79,33 +88,44 @@ def project(volume_hu: Tensor, grid: Grid, scanner: Scanner, voxel_mm: float) ->
 
     Args:
         volume_hu: (slice, row, column), HU; -1000 outside the object, which must lie inside the detector's reach.
-        grid: the geometry of one slice.
-        scanner: the scanner.
+        grid: the geometry of one slice; it holds nothing of frequencies over its own Nyquist's.
+        scanner: the scanner; `expose` makes of its lines those of the same scanner with coarser or finer bins.
         voxel_mm: width of the ramp as which the object's edges were drawn, which is divided out; 0 where they were exact.
 
     Returns:
         (slice, view, bin), complex: mm of water, and mm of bone as the imaginary part; bin j lies at (j - bins/2) x pitch from the centre.
     """
-    water, bone = decompose(volume_hu)
-    frequency = torch.fft.fftfreq(scanner.bins, scanner.pitch_mm, dtype=torch.float64, device=volume_hu.device)
-    lines = analyse(torch.complex(water, bone), grid, scanner.angles_rad(volume_hu.device), frequency)
-    drawn = torch.sinc(frequency * voxel_mm).clamp(min=0.3).float()
-    profile: Tensor = torch.fft.ifft(lines / drawn[:, None], dim=1) / scanner.pitch_mm
-    centred: Tensor = torch.fft.fftshift(profile, dim=1)
-    return centred.permute(2, 0, 1)
+    device = volume_hu.device
+    frequency = torch.fft.fftfreq(scanner.bins, scanner.pitch_mm, dtype=torch.float64, device=device)
+    there = frequency.abs() < 1 / (2 * grid.pixel_mm)
+    drawn = torch.sinc(frequency[there] * voxel_mm).clamp(min=0.3).float()
+    paths = torch.empty(len(volume_hu), scanner.views, scanner.bins, dtype=torch.complex64, device=device)
+    together = max(1, _CELLS_AT_ONCE // grid.padded**2)
+    for first in range(0, len(volume_hu), together):
+        water, bone = decompose(volume_hu[first : first + together])
+        lines = torch.zeros(scanner.views, scanner.bins, len(water), dtype=torch.complex64, device=device)
+        seen = analyse(torch.complex(water, bone), grid, scanner.angles_rad(device), frequency[there])
+        lines[:, there] = seen / drawn[:, None]
+        profile = torch.fft.fftshift(torch.fft.ifft(lines, dim=1), dim=1) / scanner.pitch_mm
+        paths[first : first + together] = profile.permute(2, 0, 1)
+    return paths
 
 
 def expose(paths_mm: Tensor, scanner: Scanner) -> Exposure:
-    """What reaches the detector through (slice, view, bin) mm of water and bone: polychromatic, blurred by detector, focal spot and the turning gantry, with scatter."""
-    device = paths_mm.device
+    """What reaches the detector through (slice, view, bin) mm of water and bone: polychromatic, blurred by detector, focal spot and the turning gantry, with scatter.
+
+    The lines are of this scanner, or of the same with other bins over the same width.
+    """
+    device, slices = paths_mm.device, len(paths_mm)
     row = scanner.response(device)
-    shape = paths_mm.shape
-    transmission, quanta = (torch.empty(shape, device=device) for _ in range(2))
-    for first in range(0, scanner.views, _VIEWS_AT_ONCE):
-        some = paths_mm[:, first : first + _VIEWS_AT_ONCE]
+    transmission, quanta = (torch.empty(slices, scanner.views, scanner.bins, device=device) for _ in range(2))
+    most = _READINGS_AT_ONCE if device.type == "cpu" else _ON_AN_ACCELERATOR
+    together = max(1, most // (slices * scanner.bins))
+    for first in range(0, scanner.views, together):
+        some = _rebin(paths_mm[:, first : first + together], scanner.bins)
         seen = row.signal(some.real, some.imag)
         for kept, values in zip((transmission, quanta), seen, strict=True):
-            kept[:, first : first + _VIEWS_AT_ONCE] = _blur(values, scanner)
+            kept[:, first : first + together] = _blur(values, scanner)
     transmission, quanta = _turn(transmission).clamp_(min=1e-7), _turn(quanta)
     wide = _smooth(-transmission * torch.log(transmission.clamp(max=1.0)), scanner)
     return Exposure(transmission, _SCATTER * wide.clamp(min=0), quanta.clamp_(min=1e-3))
@@ -127,6 +147,18 @@ def count(exposure: Exposure, scanner: Scanner, generator: torch.Generator | Non
         measured = measured * quanta.clamp_(min=1.0) / expected
     measured = measured - (1 - _SCATTER_LEFT) * exposure.scatter
     return scanner.response(measured.device).linearise(-torch.log(measured.clamp(min=1e-7)))
+
+
+def _rebin(paths_mm: Tensor, bins: int) -> Tensor:
+    """The same lines (..., bin), centred, at so many bins over the same width: frequencies that these cannot hold are left out, those that they add are empty."""
+    there = paths_mm.shape[-1]
+    if there == bins:
+        return paths_mm
+    spectrum = torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(paths_mm, dim=-1)), dim=-1)
+    margin = bins // 2 - there // 2
+    at_zero = torch.fft.ifftshift(F.pad(spectrum, (margin, margin)), dim=-1)
+    rebinned: Tensor = torch.fft.fftshift(torch.fft.ifft(at_zero), dim=-1) * (bins / there)
+    return rebinned
 
 
 def _turn(values: Tensor) -> Tensor:

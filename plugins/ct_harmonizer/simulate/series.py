@@ -17,14 +17,15 @@ from plugins.ct_harmonizer.simulate.phantom.chest import build
 from plugins.ct_harmonizer.simulate.phantom.nodules import Nodule
 from plugins.ct_harmonizer.simulate.phantom.patient import STANDARD_MAN, Patient
 from plugins.ct_harmonizer.simulate.polar import Grid
-from plugins.ct_harmonizer.simulate.renditions import FORCE, Rendition
+from plugins.ct_harmonizer.simulate.renditions import FORCE, WIDEST_MM, Rendition, drawn_on
 from plugins.ct_harmonizer.simulate.scanner import expose, project
 from plugins.ct_harmonizer.simulate.slices import Profile, cut
 
 MIDDLE_MM = -29.0  # height of the middle of the series below the tracheal bifurcation
+_WIDE_MM = 432.0  # the standard man with his arms up
 _SLICES_AT_ONCE = 24  # bounds the memory to about 3 GB
 
-DEFAULT_RENDITION = Rendition("Sharp", replace(FORCE, tube_current_time_mas=40.0, thickness_mm=2.0), SHARP)
+DEFAULT_RENDITION = Rendition.of("Sharp", replace(FORCE, tube_current_time_mas=40.0, thickness_mm=2.0), SHARP)
 
 Progress = Callable[[int, int], None]  # steps done, of how many
 
@@ -55,9 +56,8 @@ class Request:
     @property
     def drawn(self) -> Grid:
         """What the patient is drawn on: wide enough for the body, and for the arms where they are down."""
-        pitch_mm = self.rendition.scanner.pitch_mm
-        wide_mm = 500.0 if self.patient.arms == "down" or self.patient.size > 1 or self.patient.fat_mm > 0 else 432.0
-        return Grid(round(wide_mm / pitch_mm / 8) * 8, pitch_mm)
+        wide = self.patient.arms == "down" or self.patient.size > 1 or self.patient.fat_mm > 0
+        return drawn_on(self.rendition.scanner, WIDEST_MM if wide else _WIDE_MM)
 
     @property
     def z_mm(self) -> NDArray[np.float64]:

@@ -22,7 +22,6 @@ from plugins.ct_harmonizer.simulate.phantom.parenchyma import Parenchyma, enlarg
 from plugins.ct_harmonizer.simulate.phantom.patient import Contrast, Patient
 from plugins.ct_harmonizer.simulate.phantom.solids import Points
 
-COARSER = 4  # fine pixels in a pixel of the anatomy's grid
 COARSE_STEP_MM = 4.0  # between the heights at which anatomy is worked out, at most
 _BESIDE_MM = 1.0
 _FAR_VOXELS = 24.0  # signed distances are kept up to here
@@ -66,7 +65,7 @@ class Chest:
     ]  # (slice, row, column), coarse: signed distance, in widths of the voxel across the surface
     bounds: dict[str, list[Block]]  # where in `anatomy` each organ fills anything, by slice
     drawn: Drawn
-    emphysema: Tensor  # (slice, row, column), every other fine pixel
+    emphysema: Tensor  # (slice, row, column), a pixel of each `canvas.half`
     parenchyma: Parenchyma
 
     def slices(self) -> Iterator[FineSlice]:
@@ -78,8 +77,9 @@ class Chest:
         """Where an organ lies in a slice, and how far it fills each voxel there: whole, and shrunk by each inset."""
         distance = self.anatomy[name][number]
         rows, columns = self.bounds[name][number]
-        fine = enlarge(distance[rows, columns], COARSER)
-        where = (_scaled(rows, COARSER, self.canvas.size), _scaled(columns, COARSER, self.canvas.size))
+        size, factor = self.canvas.size, self.canvas.coarser
+        fine = enlarge(distance[rows, columns], factor)
+        where = (_scaled(rows, factor, size), _scaled(columns, factor, size))
         fine = fine[: where[0].stop - where[0].start, : where[1].stop - where[1].start]
         return where, [(0.5 - inset / self.canvas.pixel_mm - fine).clamp_(0, 1) for inset in (0.0, *insets_mm)]
 
@@ -177,11 +177,11 @@ def build(canvas: Canvas, patient: Patient, detail: float, progress: Callable[[f
     `detail`, 0 to 1, is the share of the finest vessels that grow. `progress` is called with the share of the work done.
 
     Raises:
-        ValueError: the canvas is not a multiple of COARSER pixels wide, or of fewer than two slices.
+        ValueError: the canvas is not an even number of coarse pixels wide, or of fewer than two slices.
     """
-    if canvas.size % (2 * COARSER) or len(canvas.z_mm) < 2:
+    if canvas.size % (2 * canvas.coarser) or len(canvas.z_mm) < 2:
         raise ValueError(
-            f"a canvas of {canvas.size} pixels and {len(canvas.z_mm)} slices: expected a multiple of 8, and 2"
+            f"a canvas of {canvas.size} pixels and {len(canvas.z_mm)} slices: expected a multiple of {2 * canvas.coarser}, and 2"
         )
     random = np.random.default_rng(patient.seed)
     generator = torch.Generator().manual_seed(patient.seed)
@@ -191,9 +191,9 @@ def build(canvas: Canvas, patient: Patient, detail: float, progress: Callable[[f
     progress(0.6)
     nodules = place_nodules(canvas, patient, trees.branches, random)
     drawn = Drawn(*(torch.from_numpy(shares) for shares in (*trees[:3], *draw_nodules(canvas, nodules))))
-    parenchyma = grow_parenchyma(canvas, patient, COARSER, generator)
+    parenchyma = grow_parenchyma(canvas, patient, generator)
     progress(0.7)
-    emphysema = torch.from_numpy(draw_emphysema(parenchyma, _alveolar(organs, drawn), random))
+    emphysema = torch.from_numpy(draw_emphysema(parenchyma, _alveolar(organs, drawn, canvas.half), random))
     chest = Chest(
         patient,
         canvas,
@@ -208,9 +208,9 @@ def build(canvas: Canvas, patient: Patient, detail: float, progress: Callable[[f
     return chest
 
 
-def _alveolar(organs: dict[str, Tensor], drawn: Drawn) -> NDArray[np.float32]:
-    """How much of every other fine voxel (slice, row, column) is lung tissue."""
-    size = drawn.vessels.shape[1] // 2 + 1
+def _alveolar(organs: dict[str, Tensor], drawn: Drawn, step: int) -> NDArray[np.float32]:
+    """How much of one fine voxel in every `step` (slice, row, column) is lung tissue."""
+    size = drawn.vessels.shape[1] // step + 1
 
     def share(name: str) -> Tensor:
         fine = F.interpolate(organs[name][:, None], size=(size, size), mode="bilinear", align_corners=True)[:, 0]
@@ -218,12 +218,12 @@ def _alveolar(organs: dict[str, Tensor], drawn: Drawn) -> NDArray[np.float32]:
 
     lung = share("lung") * (1 - share("fissure"))
     for shares in (drawn.vessels, drawn.walls, drawn.nodules):
-        lung[:, :-1, :-1] *= 1 - shares[:, ::2, ::2]
+        lung[:, :-1, :-1] *= 1 - shares[:, ::step, ::step]
     return np.asarray(lung)
 
 
 def _anatomy(canvas: Canvas, patient: Patient) -> dict[str, Tensor]:
-    size, step_mm = canvas.size // COARSER + 1, canvas.pixel_mm * COARSER
+    size, step_mm = canvas.size // canvas.coarser + 1, canvas.pixel_mm * canvas.coarser
     across = (torch.arange(size, dtype=torch.float32) - (size - 1) / 2) * step_mm
     wide, deep, tall = patient.scale
     wanted = torch.from_numpy(canvas.z_mm)

@@ -11,6 +11,7 @@ from plugins.ct_harmonizer.simulate.phantom.trees import Tree
 
 Volume = NDArray[np.float32]
 _LAYERS = 3  # heights within a slice at which its share is taken
+_COARSE_MM = 1.8  # pixels on which organs and what varies slowly are worked out
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,16 @@ class Canvas:
     size: int
     pixel_mm: float
     thickness_mm: float
+
+    @property
+    def coarser(self) -> int:
+        """Pixels along one of the coarse grid's, even. Its width does not depend on the canvas, so that a patient is the same however fine the drawing."""
+        return max(4, 2 * round(_COARSE_MM / self.pixel_mm / 2))
+
+    @property
+    def half(self) -> int:
+        """Pixels along one of the grid of lung texture and emphysema, twice as fine as the coarse one."""
+        return self.coarser // 2
 
     def empty(self) -> Volume:
         return np.zeros((len(self.z_mm), self.size, self.size), np.float32)

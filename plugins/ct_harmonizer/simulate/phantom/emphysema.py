@@ -23,15 +23,15 @@ _PURE = 0.98  # lung tissue in a voxel; with less, what else is in it keeps it a
 
 
 def draw_emphysema(parenchyma: Parenchyma, alveolar: Volume, random: np.random.Generator) -> Volume:
-    """Share of lost tissue in every other voxel (slice, row, column) of the parenchyma's canvas.
+    """Share of lost tissue in one voxel of each `half` (slice, row, column) of the parenchyma's canvas.
 
     Args:
         parenchyma: what is lost; its patient's `emphysema.laa_percent` is reached over its heights, within what the last holes add.
-        alveolar: share of every other voxel that is lung tissue, and not vessel, airway or nodule.
+        alveolar: share of those voxels that is lung tissue, and not vessel, airway or nodule.
         random: the source of chance.
     """
     whole, patient = parenchyma.canvas, parenchyma.patient
-    canvas = Canvas(whole.z_mm, whole.size // 2 + 1, whole.pixel_mm * 2, whole.thickness_mm)
+    canvas = Canvas(whole.z_mm, whole.size // whole.half + 1, whole.pixel_mm * whole.half, whole.thickness_mm)
     lost, wanted = canvas.empty(), patient.emphysema.laa_percent / 100
     looked_at = np.flatnonzero(alveolar > 0.5)
     if wanted == 0 or not looked_at.size:
@@ -61,14 +61,15 @@ def draw_emphysema(parenchyma: Parenchyma, alveolar: Volume, random: np.random.G
 
 
 def _enough(parenchyma: Parenchyma, voxels: NDArray[np.intp]) -> Volume:
-    """(voxel,) of every other one, by rising flat index: how much must be lost for less than -950 HU; over 1 where the hole itself has more."""
-    side = parenchyma.canvas.size // 2 + 1
+    """(voxel,) of those of `alveolar`, by rising flat index: how much must be lost for less than -950 HU; over 1 where the hole itself has more."""
+    step = parenchyma.canvas.half
+    side = parenchyma.canvas.size // step + 1
     slices, within = np.divmod(voxels, side * side)
     shares = []
     for number in np.unique(slices):
         inside = within[slices == number]
         healthy, hole = (
-            np.pad(np.asarray(of(int(number)))[::2, ::2], ((0, 1), (0, 1)), mode="edge").flat[inside]
+            np.pad(np.asarray(of(int(number)))[::step, ::step], ((0, 1), (0, 1)), mode="edge").flat[inside]
             for of in (parenchyma.hu, parenchyma.emphysema_hu)
         )
         drop = np.maximum(healthy - hole, 1e-3)

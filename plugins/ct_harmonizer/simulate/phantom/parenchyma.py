@@ -27,7 +27,7 @@ class Parenchyma:
 
     patient: Patient
     canvas: Canvas
-    texture: Tensor  # on every other pixel
+    texture: Tensor  # on a pixel of each `canvas.half`, the others on one of each `canvas.coarser`
     lobules: Tensor
     regions: Tensor
     haze: Tensor  # ground glass, 0 to 1
@@ -50,10 +50,10 @@ class Parenchyma:
         return tissue.EMPHYSEMA + 8 * self.fine(self.texture[number])
 
 
-def grow_parenchyma(canvas: Canvas, patient: Patient, coarser: int, generator: torch.Generator) -> Parenchyma:
-    """Draw the fields; all but the texture on a grid so many times coarser than the canvas."""
-    coarse, step_mm = canvas.size // coarser + 1, coarser * canvas.pixel_mm
-    half, half_mm = canvas.size // 2 + 1, 2 * canvas.pixel_mm
+def grow_parenchyma(canvas: Canvas, patient: Patient, generator: torch.Generator) -> Parenchyma:
+    """Draw the fields."""
+    coarse, step_mm = canvas.size // canvas.coarser + 1, canvas.coarser * canvas.pixel_mm
+    half, half_mm = canvas.size // canvas.half + 1, canvas.half * canvas.pixel_mm
     gaps_mm = np.abs(np.diff(canvas.z_mm)).tolist()
 
     def field(across_mm: float, size: int = coarse, pixel_mm: float = step_mm) -> Tensor:
