@@ -32,7 +32,9 @@ HIGHEST_MM, LOWEST_MM = (
 NODULE_SLICES, NODULE_STEP_MM = 10, 2.0
 APEX_MM, BASE_MM = 150.0, -150.0  # whole lungs lie between, in a patient of the standard size
 _FINEST = drawn_on(FORCE.resolving(2.0))
-_MANY = drawn_on(FORCE)  # for stacks, which finer would be gigabytes: detail ends at 1.1 cycles/mm, where a Br59 has 0.05 left
+_MANY = drawn_on(
+    FORCE
+)  # for stacks, which finer would be gigabytes: detail ends at 1.1 cycles/mm, where a Br59 has 0.05 left
 
 Volume = NDArray[np.float32]
 

@@ -114,7 +114,15 @@ def make(
         images.append(taken.render(expose(paths, taken.scanner), image, generator).to(torch.int16))
     mtf = [rendition.mtf(FREQUENCY_PER_MM, SKIN_MM * patient.size) for rendition in chosen]
     names = tuple(rendition.name for rendition in chosen)
-    return Shots(torch.stack(images).cpu().numpy(), truth, lung, np.stack(mtf).astype(np.float32), image.pixel_mm, thickness_mm, names)
+    return Shots(
+        torch.stack(images).cpu().numpy(),
+        truth,
+        lung,
+        np.stack(mtf).astype(np.float32),
+        image.pixel_mm,
+        thickness_mm,
+        names,
+    )
 
 
 @dataclass(frozen=True, slots=True)

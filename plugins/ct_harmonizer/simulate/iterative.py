@@ -41,9 +41,8 @@ def noise_hu(images_hu: Tensor) -> Tensor:
     squares = F.avg_pool2d(images_hu[:, None], 7, 7), F.avg_pool2d(images_hu[:, None] ** 2, 7, 7)
     spread = (squares[1] - squares[0] ** 2).clamp(min=0).sqrt().flatten(1)
     mean = squares[0].flatten(1)
-    inside = [row[(level > -960) & (level < 300)] for row, level in zip(spread, mean, strict=True)]
-    levels = [torch.quantile(row, 0.3) if row.numel() else torch.zeros((), device=row.device) for row in inside]
-    return torch.stack(levels)[:, None, None]
+    inside = torch.where((mean > -960) & (mean < 300), spread, torch.nan)
+    return torch.nanquantile(inside, 0.3, dim=1).nan_to_num(0.0)[:, None, None]
 
 
 def _guided(image: Tensor, radius: int, edge: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from plugins.ct_harmonizer.simulate.slices import Profile, cut
 
 MIDDLE_MM = -29.0  # height of the middle of the series below the tracheal bifurcation
 _WIDE_MM = 432.0  # the standard man with his arms up
-_SLICES_AT_ONCE = 24  # bounds the memory to about 3 GB
+_READINGS_AT_ONCE = 24 * 1152  # of a view: bounds the memory
 
 DEFAULT_RENDITION = Rendition.of("Sharp", replace(FORCE, tube_current_time_mas=40.0, thickness_mm=2.0), SHARP)
 
@@ -125,7 +125,7 @@ def _scan_chest(request: Request, progress: Progress) -> Scan:
     hu, true_hu, emphysema = (np.empty(shape, kind) for kind in (np.int16, np.float32, np.float32))
     masks = {name: np.empty(shape, np.bool_) for name in ("lung", "airway", "vessel")}
     integrate = Integrate(grid, request.image)
-    done = request.slices
+    done, together = request.slices, 2 * max(1, _READINGS_AT_ONCE // scanner.bins // 2)
     batch: list[Tensor] = []
     for number, fine in enumerate(slices.of(chest)):
         batch.append(fine.hu)
@@ -135,7 +135,7 @@ def _scan_chest(request: Request, progress: Progress) -> Scan:
         emphysema[number] = integrate(fine.emphysema).numpy()
         done += 1
         progress(done, total)
-        if len(batch) == _SLICES_AT_ONCE or number == request.slices - 1:
+        if len(batch) == together or number == request.slices - 1:
             exposure = expose(project(torch.stack(batch), grid, scanner, grid.pixel_mm), scanner)
             image = request.rendition.render(exposure, request.image, generator)
             hu[number + 1 - len(batch) : number + 1] = image.to(torch.int16).numpy()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from plugins.ct_harmonizer.simulate.phantom import anatomy, tissue
-from plugins.ct_harmonizer.simulate.phantom.draw import Canvas
+from plugins.ct_harmonizer.simulate.phantom.draw import FULL, Canvas
 from plugins.ct_harmonizer.simulate.phantom.emphysema import draw_emphysema
 from plugins.ct_harmonizer.simulate.phantom.lungs import draw_trees
 from plugins.ct_harmonizer.simulate.phantom.nodules import Nodule, draw_nodules, place_nodules
@@ -32,7 +32,7 @@ _WHOLE: Block = (_ALL, _ALL)
 
 
 class Drawn(NamedTuple):
-    """Shares of each fine voxel that trees and nodules fill, (slice, row, column) or one slice of it."""
+    """Shares of each fine voxel that trees and nodules fill: (slice, row, column), of FULL; or one slice of it, of 1."""
 
     vessels: Tensor
     walls: Tensor  # of airways, with what is inside them
@@ -65,7 +65,7 @@ class Chest:
     ]  # (slice, row, column), coarse: signed distance, in widths of the voxel across the surface
     bounds: dict[str, list[Block]]  # where in `anatomy` each organ fills anything, by slice
     drawn: Drawn
-    emphysema: Tensor  # (slice, row, column), a pixel of each `canvas.half`
+    emphysema: Tensor  # (slice, row, column), of FULL, a pixel of each `canvas.half`
     parenchyma: Parenchyma
 
     def slices(self) -> Iterator[FineSlice]:
@@ -134,7 +134,7 @@ class Chest:
         lung, drawn = whole("lung"), self._drawn(number)
         spared = 1 - whole("pericardium")  # no small airway runs along the heart
         fissure = whole("fissure")
-        lost = tissues.fine(self.emphysema[number]) * (1 - fissure)
+        lost = tissues.fine(self.emphysema[number] / FULL) * (1 - fissure)
         healthy = tissues.hu(number).lerp_(torch.tensor(tissue.FISSURE), fissure)
         fill(_WHOLE, lung, healthy.lerp_(tissues.emphysema_hu(number), lost))
         fill(_WHOLE, drawn.vessels, tissue.VESSEL + medium.pulmonary)
@@ -150,7 +150,7 @@ class Chest:
         return FineSlice(hu, alveolar, alveolar * lost, airway, vessel * (1 - airway) * (1 - nodule), nodule)
 
     def _drawn(self, number: int) -> Drawn:
-        return Drawn(*(shares[number] for shares in self.drawn))
+        return Drawn(*(shares[number] / FULL for shares in self.drawn))
 
 
 def _bounds(distance: Tensor) -> list[Block]:
@@ -218,7 +218,7 @@ def _alveolar(organs: dict[str, Tensor], drawn: Drawn, step: int) -> NDArray[np.
 
     lung = share("lung") * (1 - share("fissure"))
     for shares in (drawn.vessels, drawn.walls, drawn.nodules):
-        lung[:, :-1, :-1] *= 1 - shares[:, ::step, ::step]
+        lung[:, :-1, :-1] *= 1 - shares[:, ::step, ::step] / FULL
     return np.asarray(lung)
 
 

@@ -9,7 +9,10 @@ from numpy.typing import NDArray
 
 from plugins.ct_harmonizer.simulate.phantom.trees import Tree
 
-Volume = NDArray[np.float32]
+Volume = NDArray[
+    np.uint8
+]  # shares of voxels, in steps of 1 / FULL: a quarter of the memory, and 2 HU at most at an edge
+FULL = 255
 _LAYERS = 3  # heights within a slice at which its share is taken
 _COARSE_MM = 1.8  # pixels on which organs and what varies slowly are worked out
 
@@ -34,7 +37,7 @@ class Canvas:
         return self.coarser // 2
 
     def empty(self) -> Volume:
-        return np.zeros((len(self.z_mm), self.size, self.size), np.float32)
+        return np.zeros((len(self.z_mm), self.size, self.size), np.uint8)
 
     def box(
         self, low: NDArray[np.float64], high: NDArray[np.float64]
@@ -56,10 +59,11 @@ class Canvas:
         where = (slices, slice(int(first[1]), int(last[1])), slice(int(first[0]), int(last[0])))
         return where, (x[None, None, None, :], y[None, None, :, None], z[:, :, None, None])
 
-    def share(self, distance_mm: NDArray[np.float32]) -> NDArray[np.float32]:
+    def share(self, distance_mm: NDArray[np.float32]) -> Volume:
         """Filled share of each voxel (slice, row, column) from distances (slice, layer, row, column)."""
         width = np.float32(np.hypot(self.pixel_mm, self.thickness_mm / _LAYERS / 2))
-        return np.asarray(np.clip(0.5 - distance_mm / width, 0, 1).mean(axis=1, dtype=np.float32))
+        share = np.clip(0.5 - distance_mm / width, 0, 1).mean(axis=1, dtype=np.float32)
+        return np.asarray(np.rint(FULL * share), np.uint8)
 
 
 def draw_tree(canvas: Canvas, volume: Volume, tree: Tree) -> None:

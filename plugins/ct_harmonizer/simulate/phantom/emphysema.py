@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from plugins.ct_harmonizer.simulate.phantom.draw import Canvas, draw_ball, lumpy
+from plugins.ct_harmonizer.simulate.phantom.draw import FULL, Canvas, Volume, draw_ball, lumpy
 from plugins.ct_harmonizer.simulate.phantom.lungs import depth_mm, spread
 from plugins.ct_harmonizer.simulate.phantom.parenchyma import Parenchyma
 from plugins.ct_harmonizer.simulate.phantom.patient import Patient
-
-Volume = NDArray[np.float32]
 
 _POWER = 2.3  # of the number of holes of a radius
 _CLUSTER_MM = 7.0  # how far holes lie from the middle of their cluster
@@ -22,7 +20,7 @@ _LIMIT_HU = -950.0
 _PURE = 0.98  # lung tissue in a voxel; with less, what else is in it keeps it above -950 HU however much is lost
 
 
-def draw_emphysema(parenchyma: Parenchyma, alveolar: Volume, random: np.random.Generator) -> Volume:
+def draw_emphysema(parenchyma: Parenchyma, alveolar: NDArray[np.float32], random: np.random.Generator) -> Volume:
     """Share of lost tissue in one voxel of each `half` (slice, row, column) of the parenchyma's canvas.
 
     Args:
@@ -54,13 +52,13 @@ def draw_emphysema(parenchyma: Parenchyma, alveolar: Volume, random: np.random.G
         gap = np.abs(canvas.z_mm[:, None] - centres[:, 2]).min(axis=0)
         for number in np.flatnonzero(gap < 1.5 * radii + canvas.thickness_mm):
             draw_ball(canvas, lost, lumpy(centres[number], float(radii[number]), 0.3, random))
-        if (lost.flat[looked_at] > enough).mean() >= wanted:
+        if (lost.flat[looked_at] > FULL * enough).mean() >= wanted:
             break
         weight **= 0.97  # as the illness goes on, it spreads
     return lost
 
 
-def _enough(parenchyma: Parenchyma, voxels: NDArray[np.intp]) -> Volume:
+def _enough(parenchyma: Parenchyma, voxels: NDArray[np.intp]) -> NDArray[np.float32]:
     """(voxel,) of those of `alveolar`, by rising flat index: how much must be lost for less than -950 HU; over 1 where the hole itself has more."""
     step = parenchyma.canvas.half
     side = parenchyma.canvas.size // step + 1

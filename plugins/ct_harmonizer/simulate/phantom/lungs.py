@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 
 from plugins.ct_harmonizer.simulate.phantom import anatomy
-from plugins.ct_harmonizer.simulate.phantom.draw import Canvas, draw_tree
+from plugins.ct_harmonizer.simulate.phantom.draw import Canvas, Volume, draw_tree
 from plugins.ct_harmonizer.simulate.phantom.patient import Patient
 from plugins.ct_harmonizer.simulate.phantom.solids import Points
 from plugins.ct_harmonizer.simulate.phantom.trees import Tree, beside, grow
 
 Array = NDArray[np.float64]
-Volume = NDArray[np.float32]
 Box = tuple[tuple[float, float, float], tuple[float, float, float]]  # two corners, x y z in the standard man's mm
 
 SUPPLIED_POINTS = 8000  # in each lung, for each of its trees, at full detail

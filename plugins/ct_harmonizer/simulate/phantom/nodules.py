@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import marching_cubes, mesh_surface_area
 
-from plugins.ct_harmonizer.simulate.phantom.draw import Ball, Canvas, draw_ball, draw_tree, lumpy, tree_distance
+from plugins.ct_harmonizer.simulate.phantom.draw import Ball, Canvas, Volume, draw_ball, draw_tree, lumpy, tree_distance
 from plugins.ct_harmonizer.simulate.phantom.lungs import LEFT, RIGHT, Box, depth_mm, spread
 from plugins.ct_harmonizer.simulate.phantom.patient import Lesion, Patient
 from plugins.ct_harmonizer.simulate.phantom.trees import Tree
 
 Array = NDArray[np.float64]
-Volume = NDArray[np.float32]
 
 _ROUGHNESS = {"smooth": 0.05, "lobulated": 0.16, "spiculated": 0.12}
 _PLEURAL_SHARE = 0.45  # of its radius lies a juxtapleural nodule's centre under the pleura
