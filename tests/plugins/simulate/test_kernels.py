@@ -8,7 +8,7 @@ from plugins.ct_harmonizer.simulate.kernels import SHARP, SHARPEST, SOFT, kernel
 def test_mtf_has_the_f50_and_f10_asked_for(made):
     at_zero, at_f50, at_f10 = made.mtf(np.array([0.0, made.f50_per_mm, made.f10_per_mm]))
     assert (at_zero, at_f50, at_f10) == pytest.approx((1.0, 0.5, 0.1), abs=1e-4)
-    assert made.mtf(np.array([made.limit_per_mm])) == pytest.approx(1e-3, rel=1e-3)
+    assert made.mtf(np.array([made.seen_per_mm, made.limit_per_mm])) == pytest.approx([1e-2, 1e-3], rel=1e-3)
 
 
 def test_enhancement_lifts_the_middle_and_a_soft_kernel_never_rises():

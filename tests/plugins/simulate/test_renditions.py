@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from plugins.ct_harmonizer.simulate.renditions import HELD_OUT_F50, by_name, others, paper, random
+from plugins.ct_harmonizer.simulate.polar import Grid
+from plugins.ct_harmonizer.simulate.renditions import HELD_OUT_F50, by_name, drawn_on, others, paper, random, sharpest
 
 
 def f50(rendition, radius_mm=0.0):
@@ -27,6 +28,17 @@ def test_a_rendition_has_its_published_curve(name, at_isocentre, peak):
     assert rendition.kernel.mtf(np.linspace(0, 1, 500)).max() == pytest.approx(peak, abs=0.01)
 
 
+def test_the_bins_end_where_the_kernel_does_and_the_patient_is_drawn_as_fine():
+    for rendition in (*paper(), *others()):
+        assert rendition.kernel.mtf(np.array(1 / (2 * rendition.scanner.pitch_mm))) <= 0.0101
+    pitches = [by_name(name).scanner.pitch_mm for name in ("Force Br40 20 mAs", "Force Br69 20 mAs", "Alpha Br76")]
+    assert pitches == [0.45, 0.225, 0.15]
+    finest = sharpest(by_name(name) for name in ("Force Br40 20 mAs", "Force Br69 20 mAs"))
+    assert (finest.pitch_mm, finest.bins * finest.pitch_mm) == pytest.approx((0.225, 518.4))
+    assert drawn_on(finest) == Grid(2240, 0.225)
+    assert drawn_on(by_name("Alpha Br76").scanner) == Grid(2240, 0.225)  # nothing finer is drawn
+
+
 def test_the_skin_is_softer_than_the_isocentre_the_more_the_sharper_the_kernel():
     soft, sharp = (by_name(f"Force {name} 100 mAs") for name in ("Br32", "Br59"))
     shares = [f50(rendition, 160.0) / f50(rendition) for rendition in (soft, sharp)]
@@ -45,6 +57,9 @@ def test_random_renditions_follow_their_seed_and_enclose_the_named_ones():
     assert min(f50s) < min(named) + 0.02
     assert max(f50s) > max(named) - 0.05
     assert {rendition.strength for rendition in drawn} == {0, 1, 2, 3, 4, 5}
+    assert all(
+        one.scanner.mtf(np.array(one.kernel.f10_per_mm)) >= 0.3 for one in drawn
+    )  # no vendor lifts what it hardly sees
 
 
 def test_a_name_that_is_none_is_refused_with_those_that_are():

@@ -29,6 +29,16 @@ def test_line_integrals_of_ellipses_are_chords(grid):
     assert paths.imag.abs().max() < 0.02  # there is no bone
 
 
+def test_lines_of_fine_bins_serve_coarser_and_finer_ones(grid, disc):
+    volume = -1000 + 1000 * disc(30, -20, 90)[None] + 900 * disc(-10, 5, 6)[None]
+    fine = SCANNER.resolving(1.6)
+    assert (fine.pitch_mm, fine.bins) == (0.3, 1728)
+    lines = project(volume, grid, fine, grid.pixel_mm)
+    for other in (SCANNER, SCANNER.resolving(2.2)):
+        own = expose(project(volume, grid, other, grid.pixel_mm), other).transmission
+        assert_close(expose(lines, other).transmission, own, rtol=0, atol=2e-5)
+
+
 def uniform(water_mm, scanner, slices=1):
     return torch.full((slices, scanner.views, scanner.bins), water_mm, dtype=torch.complex64)
 

@@ -52,8 +52,8 @@ class Parenchyma:
 
 def grow_parenchyma(canvas: Canvas, patient: Patient, generator: torch.Generator) -> Parenchyma:
     """Draw the fields."""
-    coarse, step_mm = canvas.size // canvas.coarser + 1, canvas.coarser * canvas.pixel_mm
-    half, half_mm = canvas.size // canvas.half + 1, canvas.half * canvas.pixel_mm
+    coarse, step_mm = canvas.size // canvas.coarser + 1, canvas.across_mm(canvas.coarser)
+    half, half_mm = canvas.size // canvas.half + 1, canvas.across_mm(canvas.half)
     gaps_mm = np.abs(np.diff(canvas.z_mm)).tolist()
 
     def field(across_mm: float, size: int = coarse, pixel_mm: float = step_mm) -> Tensor:
