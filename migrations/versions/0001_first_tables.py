@@ -144,10 +144,20 @@ def upgrade() -> None:
     with op.batch_alter_table("series", schema=None) as batch_op:
         batch_op.create_index("ix_series_series_instance_uid", ["series_instance_uid"], unique=False)
         batch_op.create_index("ix_series_last_arrival_at", ["last_arrival_at", "id"], unique=False)
-        batch_op.create_index("ix_series_state_last_arrival_at", ["state", "last_arrival_at", "id"], unique=False)
+        batch_op.create_index(
+            "ix_series_state_last_arrival_at",
+            ["state", "last_arrival_at", "id", "rule_name", "calling_ae_title"],
+            unique=False,
+        )
         batch_op.create_index("ix_series_state_since", ["state", "state_since", "id"], unique=False)
-        batch_op.create_index("ix_series_rule_name", ["rule_name", "last_arrival_at", "id"], unique=False)
-        batch_op.create_index("ix_series_calling_ae_title", ["calling_ae_title", "last_arrival_at", "id"], unique=False)
+        batch_op.create_index(
+            "ix_series_rule_name", ["rule_name", "last_arrival_at", "id", "state", "calling_ae_title"], unique=False
+        )
+        batch_op.create_index(
+            "ix_series_calling_ae_title",
+            ["calling_ae_title", "last_arrival_at", "id", "state", "rule_name"],
+            unique=False,
+        )
         batch_op.create_index("ix_series_first_arrival_at", ["first_arrival_at"], unique=False)
         batch_op.create_index("ix_series_there", ["state", "removed_at", "last_arrival_at", "id"], unique=False)
 

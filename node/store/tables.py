@@ -54,12 +54,13 @@ class Series(Base):
     __table_args__ = (
         UniqueConstraint("study_instance_uid", "series_instance_uid"),
         Index("ix_series_series_instance_uid", "series_instance_uid"),
-        # The lists, the newest first, by what they are asked for (store/pages.py, overview.py).
+        # The lists, the newest first, by what they are asked for (store/pages.py, overview.py). Whichever is taken holds
+        # what else may be asked, so that no row is read that is not shown: rows are large, and lie far apart.
         Index("ix_series_last_arrival_at", "last_arrival_at", "id"),
-        Index("ix_series_state_last_arrival_at", "state", "last_arrival_at", "id"),
+        Index("ix_series_state_last_arrival_at", "state", "last_arrival_at", "id", "rule_name", "calling_ae_title"),
         Index("ix_series_state_since", "state", "state_since", "id"),
-        Index("ix_series_rule_name", "rule_name", "last_arrival_at", "id"),
-        Index("ix_series_calling_ae_title", "calling_ae_title", "last_arrival_at", "id"),
+        Index("ix_series_rule_name", "rule_name", "last_arrival_at", "id", "state", "calling_ae_title"),
+        Index("ix_series_calling_ae_title", "calling_ae_title", "last_arrival_at", "id", "state", "rule_name"),
         Index("ix_series_first_arrival_at", "first_arrival_at"),
         # What retention looks through: the series whose files are there, a small part of all that ever came.
         Index("ix_series_there", "state", "removed_at", "last_arrival_at", "id"),

@@ -144,6 +144,7 @@ SERIES = [
     {"states": [State.DONE, State.PASSED], "before": f"{NOW.isoformat()}|50"},
     {"rule": "lung"},
     {"calling_ae_title": "CT1", "states": [State.DONE]},
+    {"rule": "lung", "calling_ae_title": "CT1", "states": [State.FAILED]},
     {"uid": "1.3.6"},
     {"since": NOW - timedelta(days=90)},
 ]
@@ -171,6 +172,17 @@ def test_no_question_reads_a_whole_table(filled: Database, config: Config, quest
     QUESTIONS[question](filled, config)
     assert listening.said, "something was asked"
     assert listening.scans() == []
+
+
+@pytest.mark.parametrize("states", [[], [State.FAILED]], ids=str)
+def test_a_list_reads_no_row_that_it_does_not_show(filled: Database, states: list[State]):
+    """Whatever is asked for together is decided by an index; a row of a series is large, and lies anywhere."""
+    asked = Series.rule_name == "lung", Series.calling_ae_title == "CT1"
+    listening = Listening(filled)
+    with filled.read() as session:
+        session.execute(pages.newest(states, Series.last_arrival_at, 51, *asked).with_only_columns(Series.id)).all()
+    (plan,) = [plan for _, plan in listening.plans()]
+    assert plan.startswith("SEARCH series USING COVERING INDEX")
 
 
 def test_a_question_that_does_is_found(filled: Database):
