@@ -49,8 +49,7 @@ def sequence(keyword: str, items: Iterable[Elements]) -> Elements:
 
 def code(keyword: str, value: str, meaning: str) -> Elements:
     """A sequence of one code of the scheme DCM, PS3.3 section 8."""
-    item = named("CodeValue", value) | named("CodingSchemeDesignator", "DCM") | named("CodeMeaning", meaning)
-    return sequence(keyword, [item])
+    return {tag_of(keyword): _code(keyword, value, meaning)}
 
 
 def data_set(elements: Elements, after: bytes = b"") -> bytes:
@@ -140,6 +139,12 @@ def _named(keyword: str, value: str | bytes | int, vr: str | None) -> bytes:
     if isinstance(value, int):
         value = struct.pack(_NUMBERS[vr], value)
     return _element(tag, vr, value.encode("ascii") if isinstance(value, str) else value)
+
+
+@lru_cache(maxsize=64)
+def _code(keyword: str, value: str, meaning: str) -> bytes:
+    item = named("CodeValue", value) | named("CodingSchemeDesignator", "DCM") | named("CodeMeaning", meaning)
+    return _sequence(tag_of(keyword), [item])
 
 
 @lru_cache(maxsize=64)

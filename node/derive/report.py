@@ -270,14 +270,16 @@ def _rounded(value: float) -> float:
 
 def _evidence(source: Dataset, series_uid: str, instance_uids: Sequence[str]) -> list[Dataset]:
     """References to CT images; patient and study are put into the document afterwards, as the source has them."""
+    common = Dataset()
+    common.StudyInstanceUID, common.SeriesInstanceUID = str(source.StudyInstanceUID), series_uid
+    common.SOPClassUID = CTImageStorage
+    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
+        setattr(common, keyword, "")
+    common.StudyDate = common.StudyTime = None
     found = []
     for uid in instance_uids:
-        one = Dataset()
-        one.StudyInstanceUID, one.SeriesInstanceUID = str(source.StudyInstanceUID), series_uid
-        one.SOPClassUID, one.SOPInstanceUID = CTImageStorage, uid
-        for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID"):
-            setattr(one, keyword, "")
-        one.StudyDate = one.StudyTime = None
+        one = Dataset(dict(common.items()))  # the elements themselves are shared
+        one.SOPInstanceUID = uid
         found.append(one)
     return found
 
