@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from plugins.ct_harmonizer.physics.clipping import floor_of
 from plugins.ct_harmonizer.physics.filter import Gain, apply, gain_towards
 from plugins.ct_harmonizer.physics.kernels import Kernel
 from plugins.ct_harmonizer.weights import Weights
+
+if TYPE_CHECKING:
+    from plugins.ct_harmonizer.infer import Harmonizer
 
 Slices = Callable[
     [NDArray[np.float32], NDArray[np.bool_], tuple[float, float]], Iterator[NDArray[np.float32]]
@@ -82,7 +86,7 @@ def network(data: Mapping[str, Any], skin_share: float, weights: Weights) -> Mod
         hu: NDArray[np.float32], unknown: NDArray[np.bool_], pixel_mm: tuple[float, float]
     ) -> Iterator[NDArray[np.float32]]:
         floor_hu = floor_of(hu, unknown)
-        made = _harmonizer(weights.paths).slices(
+        made = harmonizer(weights.paths).slices(
             hu, unknown, frequency_per_mm=FREQUENCY_PER_MM, mtf=source, pixel_mm=pixel_mm
         )
         for before, after, missing in zip(hu, made, unknown, strict=True):
@@ -106,7 +110,7 @@ def network(data: Mapping[str, Any], skin_share: float, weights: Weights) -> Mod
 
 
 @cache
-def _harmonizer(paths: tuple[Any, ...]) -> Any:
+def harmonizer(paths: tuple[Path, ...]) -> Harmonizer:
     """Weights are read once a process; torch is imported where a network is asked for."""
     from plugins.ct_harmonizer.infer import Harmonizer
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "weights"
+PLAIN_FOLDER = FOLDER / "plain"  # the ablation's U-Net: evaluations alone use it
 _SUMS = "SHA256SUMS"
 
 

@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=default.slices, help="of each chest, two at least")
     parser.add_argument("--matrix", type=int, default=default.matrix)
     parser.add_argument("--no-nodules", action="store_true")
+    parser.add_argument("--weights", type=Path, default=default.weights, help="folder of the network's; the shipped")
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
@@ -37,6 +38,7 @@ def main() -> None:
         slices=chosen.slices,
         matrix=chosen.matrix,
         nodules=not chosen.no_nodules,
+        weights=chosen.weights,
         jobs=chosen.jobs,
     )
     sys.stdout.write(f"\n{table}\n\nReport: {page}\n")

@@ -13,9 +13,10 @@ from plugins.ct_harmonizer.evaluate import bands
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM
 from plugins.ct_harmonizer.physics.filter import apply, gain_towards
 from plugins.ct_harmonizer.physics.kernels import TARGETS
-from plugins.ct_harmonizer.weights import shipped
+from plugins.ct_harmonizer.weights import PLAIN_FOLDER, Weights, shipped
 
 TARGET = "Br40"
+UNET = "U-Net"
 SKIN_SHARE, MAX_GAIN, NOISE_TO_SIGNAL = 0.7, 2.0, 0.02  # as the plugin's defaults
 
 
@@ -52,13 +53,33 @@ def linear(image: Rendered) -> NDArray[np.float32]:
     return np.stack([apply(flat, clear, gain, image.spacing_mm[1:]) for flat in image.hu])
 
 
-def network(image: Rendered) -> NDArray[np.float32]:
-    """The shipped network, anchored, as the plugin's network mode."""
-    data = {"source": "skin", "segments_accepted": 0, "segments_seen": 0, "curve": {"mtf": _given(image)}}
-    made = modes.network(data, SKIN_SHARE, shipped()).slices(
-        image.hu, np.zeros(image.hu.shape, bool), image.spacing_mm[1:]
-    )
-    return np.stack(list(made))
+def network(weights: Weights) -> Method:
+    """A network, anchored, as the plugin's network mode."""
+
+    def harmonized(image: Rendered) -> NDArray[np.float32]:
+        data = {"source": "skin", "segments_accepted": 0, "segments_seen": 0, "curve": {"mtf": _given(image)}}
+        made = modes.network(data, SKIN_SHARE, weights).slices(
+            image.hu, np.zeros(image.hu.shape, bool), image.spacing_mm[1:]
+        )
+        return np.stack(list(made))
+
+    return harmonized
+
+
+def alone(weights: Weights) -> Method:
+    """A network and nothing after it: of the U-Net, no physics at all."""
+
+    def harmonized(image: Rendered) -> NDArray[np.float32]:
+        made = modes.harmonizer(weights.paths).slices(
+            image.hu,
+            np.zeros(image.hu.shape, bool),
+            frequency_per_mm=FREQUENCY_PER_MM,
+            mtf=_given(image),
+            pixel_mm=image.spacing_mm[1:],
+        )
+        return np.stack(list(made))
+
+    return harmonized
 
 
 def _given(image: Rendered) -> NDArray[np.float64]:
@@ -75,6 +96,14 @@ def band_energy(reference: bands.Reference) -> Method:
     return normalized
 
 
-def named(reference: bands.Reference) -> dict[str, Method]:
-    """All methods by the names that reports call them."""
-    return {"identity": identity, "Eq. 2 filter": linear, "band energy": band_energy(reference), "network": network}
+def named(reference: bands.Reference, weights: Weights) -> dict[str, Method]:
+    """All methods by the names that reports call them. The U-Net of the ablation stands twice, since the anchor knows the MTF."""
+    plain = shipped(PLAIN_FOLDER)
+    return {
+        "identity": identity,
+        "Eq. 2 filter": linear,
+        "band energy": band_energy(reference),
+        UNET: alone(plain),
+        f"{UNET}, anchored": network(plain),
+        "network": network(weights),
+    }

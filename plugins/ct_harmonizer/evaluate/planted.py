@@ -26,6 +26,7 @@ from plugins.ct_harmonizer.physics.filter import Gain, apply
 from plugins.ct_harmonizer.physics.kernels import TARGETS
 from plugins.ct_harmonizer.simulate.phantom.patient import Lesion, Patient, random_patient
 from plugins.ct_harmonizer.simulate.renditions import by_name
+from plugins.ct_harmonizer.weights import shipped
 
 RENDITIONS = ("Force Br40 100 mAs", "Force Br49 20 mAs", "Force Br59 20 mAs", "GE-like STANDARD")
 NODULES = (  # from the head down: the largest in the middle of the stack, where they are whole
@@ -71,11 +72,12 @@ class Finding:
 def judged() -> dict[str, Judged]:
     """The methods by name. The network stands twice: as it is, and blurred to Br40 afterwards, which asks after contrast and not after fine edges."""
     soft = Gain(FREQUENCY_PER_MM, TARGETS[methods.TARGET].mtf(FREQUENCY_PER_MM))
+    network = methods.network(shipped())
     return {
         "identity": Judged(methods.identity, None, None),
         "Eq. 2 filter": Judged(methods.linear, None, soft),
-        "network": Judged(methods.network, None, None),
-        "network, read at Br40": Judged(methods.network, soft, soft),
+        "network": Judged(network, None, None),
+        "network, read at Br40": Judged(network, soft, soft),
     }
 
 

@@ -11,12 +11,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from plugins.ct_harmonizer.evaluate import acquire, tables
-from plugins.ct_harmonizer.evaluate.methods import Method, Rendered
+from plugins.ct_harmonizer.evaluate.methods import UNET, Method, Rendered
 from plugins.ct_harmonizer.evaluate.study import Plan, Row, of
 from plugins.ct_harmonizer.evaluate.variability import agreement
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM
 from plugins.ct_harmonizer.simulate.phantom.patient import random_patient
 from plugins.ct_harmonizer.simulate.renditions import by_name
+from plugins.ct_harmonizer.weights import PLAIN_FOLDER, shipped
 
 _SHOWN = ("Force Br32 20 mAs", "Force Br40 100 mAs", "Force Br69 20 mAs")
 _STYLE = "body{font:15px sans-serif;max-width:75em;margin:2em auto}table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .7em;border-bottom:1px solid #ccc;text-align:left}img{max-width:100%}"
@@ -34,6 +35,7 @@ def write(rows: Sequence[Row], plan: Plan, compared: dict[str, Method], folder: 
         ("Acceptance: mean over phantoms, the paper's renditions", tables.acceptance(rows)),
         ("All renditions: mean±SD between phantoms (95 % interval of the mean)", tables.comparison(rows)),
         ("Gain over what is not harmonized, paired by phantom", tables.gains(rows)),
+        ("Gain over the U-Net alone, paired by phantom", tables.gains(rows, UNET)),
         ("Variability: one patient's figure across the paper's renditions", tables.spreads(rows)),
         ("Nodules", tables.nodules(rows)),
         ("Measured MTF against the truth at the skin", tables.resolutions(rows)),
@@ -46,8 +48,9 @@ def write(rows: Sequence[Row], plan: Plan, compared: dict[str, Method], folder: 
         ("Bland-Altman: image less truth over truth", "bland-altman.png"),
     ]
     title = f"Harmonization of {plan.phantoms} virtual patients, seeds {plan.seed} to {plan.seed + plan.phantoms - 1}"
+    source = _source(rows, plan)
     pages = folder / "report.md", folder / "report.html"
-    for page, text in zip(pages, (_markdown(title, sections), _html(title, sections)), strict=True):
+    for page, text in zip(pages, (_markdown(title, source, sections), _html(title, source, sections)), strict=True):
         page.write_text(text)
     return pages
 
@@ -57,15 +60,23 @@ def markdown_table(table: Table) -> str:
     return "\n".join(["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *lines)])
 
 
-def _markdown(title: str, sections: Sequence[tuple[str, Table | str]]) -> str:
+def _source(rows: Sequence[Row], plan: Plan) -> str:
+    """What stands beside every table: n, seeds, commits, weights and the command."""
+    networks = f"network {shipped(plan.weights).name}, U-Net {shipped(PLAIN_FOLDER).name}"
+    commits = ", ".join(sorted({row["commit"] for row in rows}))
+    phantoms = len({row["phantom"] for row in rows})
+    return f"n = {phantoms} patients from seed {plan.seed}; commit {commits}; {networks}; `{plan.command}`"
+
+
+def _markdown(title: str, source: str, sections: Sequence[tuple[str, Table | str]]) -> str:
     parts = [f"# {title}"]
     for name, content in sections:
-        shown = f"![{name}]({content})" if isinstance(content, str) else markdown_table(content)
+        shown = f"![{name}]({content})" if isinstance(content, str) else f"{markdown_table(content)}\n\n{source}"
         parts.append(f"## {name}\n\n{shown}")
     return "\n\n".join(parts) + "\n"
 
 
-def _html(title: str, sections: Sequence[tuple[str, Table | str]]) -> str:
+def _html(title: str, source: str, sections: Sequence[tuple[str, Table | str]]) -> str:
     parts = [f"<!doctype html><meta charset=utf-8><title>{html.escape(title)}</title><style>{_STYLE}</style>"]
     parts.append(f"<h1>{html.escape(title)}</h1>")
     for name, content in sections:
@@ -78,7 +89,7 @@ def _html(title: str, sections: Sequence[tuple[str, Table | str]]) -> str:
             "<tr>" + "".join(f"<{mark}>{html.escape(cell)}</{mark}>" for cell in line) + "</tr>"
             for mark, line in zip(marks, content, strict=True)
         )
-        parts.append(f"<table>{''.join(lines)}</table>")
+        parts.append(f"<table>{''.join(lines)}</table><p><small>{html.escape(source)}</small></p>")
     return "\n".join(parts) + "\n"
 
 

@@ -20,11 +20,13 @@ from plugins.ct_harmonizer.evaluate.each import each
 from plugins.ct_harmonizer.evaluate.image import image_error
 from plugins.ct_harmonizer.evaluate.methods import Method, Rendered, named
 from plugins.ct_harmonizer.evaluate.nodule import measure_nodule
+from plugins.ct_harmonizer.evaluate.provenance import commit
 from plugins.ct_harmonizer.evaluate.resolution import resolution
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM
 from plugins.ct_harmonizer.physics.filter import Gain, apply
 from plugins.ct_harmonizer.simulate.phantom.patient import random_patient
 from plugins.ct_harmonizer.simulate.renditions import Rendition, by_name, others, paper
+from plugins.ct_harmonizer.weights import FOLDER, PLAIN_FOLDER, shipped
 
 REFERENCE_SEED, REFERENCE_PHANTOMS = 700_001, 4  # phantoms whose truth band energies are brought to
 NODULE_MM = (6.0, 10.0)  # between these
@@ -44,6 +46,16 @@ class Plan:
     slices: int = 2
     matrix: int = 512
     nodules: bool = True
+    weights: Path = FOLDER  # of the network
+
+    @property
+    def command(self) -> str:
+        """What makes this study again."""
+        words = f"--phantoms {self.phantoms} --seed {self.seed} --slices {self.slices} --matrix {self.matrix}"
+        own = "" if self.weights == FOLDER else f" --weights {self.weights}"
+        return (
+            f"python -m plugins.ct_harmonizer.evaluate {words}{'' if self.nodules else ' --no-nodules'}{own} --out DIR"
+        )
 
     def renditions(self) -> tuple[Rendition, ...]:
         """The paper's 32, and other scanners'."""
@@ -54,10 +66,11 @@ def run(plan: Plan, folder: Path, jobs: int, progress: Progress) -> list[Row]:
     """All rows of the plan. `folder` gets a file of lines a phantom; what it holds is not measured again. `progress` is told phantoms done, of how many.
 
     Raises:
-        ValueError: the folder holds rows of other slices, matrix or nodules; other phantoms may be in it.
+        ValueError: the folder holds rows of other slices, matrix, nodules or weights; other phantoms may be in it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    head = json.dumps({"slices": plan.slices, "matrix": plan.matrix, "nodules": plan.nodules})
+    networks = [shipped(own).sha256[:12] for own in (plan.weights, PLAIN_FOLDER)]
+    head = json.dumps({"slices": plan.slices, "matrix": plan.matrix, "nodules": plan.nodules, "weights": networks})
     told = folder / "plan.json"
     if told.exists() and told.read_text() != head:
         raise ValueError(f"{folder} holds rows of {told.read_text()}, not of {head}; choose another folder")
@@ -81,7 +94,7 @@ def _phantom(plan: Plan, reference: bands.Reference, folder: Path, phantom: int)
     """All rows of one phantom, an image's rows written at a time."""
     rows_file = folder / f"{phantom}.jsonl"
     rows = _kept(rows_file)
-    compared = named(reference)
+    compared = named(reference, shipped(plan.weights))
     images = {(row["kind"], row["rendition"]) for row in rows}
     with rows_file.open("a") as lines:
         for kind, renditions in _jobs(plan):
@@ -142,6 +155,7 @@ def _heading(kind: str, case: acquire.Case, rendition: Rendition) -> Row:
         "kernel": rendition.kernel.name,
         "strength": rendition.strength,
         "mas": rendition.scanner.tube_current_time_mas,
+        "commit": commit(),
     }
 
 

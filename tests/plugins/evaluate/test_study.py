@@ -12,6 +12,7 @@ from plugins.ct_harmonizer.evaluate import report, study, tables
 from plugins.ct_harmonizer.evaluate.methods import named
 from plugins.ct_harmonizer.evaluate.study import Plan
 from plugins.ct_harmonizer.simulate.renditions import by_name
+from plugins.ct_harmonizer.weights import shipped
 
 PLAN = Plan(phantoms=1, seed=5, slices=2, matrix=128)
 NAMES = ("Force Br40 100 mAs", "Force Br69 20 mAs")
@@ -28,22 +29,29 @@ def studied(tmp_path_factory) -> tuple[list[study.Row], Path, dict]:
         rows = study._phantom(PLAN, energies, folder, PLAN.seed)
         again = study._phantom(PLAN, energies, folder, PLAN.seed)
     assert rows == again
-    return rows, folder, named(energies)
+    return rows, folder, named(energies, shipped())
 
 
 def test_a_line_that_was_cut_short_is_taken_off(studied, tmp_path) -> None:
     rows, folder, _ = studied
     cut = tmp_path / "rows.jsonl"
     cut.write_text((folder / f"{PLAN.seed}.jsonl").read_text()[:-40])  # as if it were killed while writing
-    assert study._kept(cut) == rows[:-5]  # a line holds an image's methods, and for a stack of slices its MTF
+    assert study._kept(cut) == rows[:-7]  # a line holds an image's methods, and for a stack of slices its MTF
     assert cut.read_text().endswith("\n")
 
 
 def test_every_method_has_a_row_of_each_image(studied) -> None:
     rows = studied[0]
     made = [row for row in rows if row["kind"] != "resolution"]
-    assert len(made) == 3 * 4
-    assert {row["method"] for row in made} == {"identity", "Eq. 2 filter", "band energy", "network"}
+    assert len(made) == 3 * 6
+    assert {row["method"] for row in made} == {
+        "identity",
+        "Eq. 2 filter",
+        "band energy",
+        "U-Net",
+        "U-Net, anchored",
+        "network",
+    }
     assert [row["rendition"] for row in rows if row["kind"] == "resolution"] == list(NAMES[:1])
     json.dumps(rows, allow_nan=False)
 
@@ -64,6 +72,8 @@ def test_the_report_holds_every_table_and_picture(studied, tmp_path) -> None:
     for page in pages:
         text = page.read_text()
         assert all(name in text for name in ("SSIM %", "FAIL", "Eq. 2 filter", "bland-altman.png", "slices.png"))
+        assert text.count("from seed 5; commit ") == text.count("--seed 5 ") == 13 - 2  # beside every table
+        assert f"network {shipped().name}" in text
     assert (tmp_path / "slices.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "bland-altman.png").read_bytes().startswith(b"\x89PNG")
 
