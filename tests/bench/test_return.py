@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 
 import pytest
 
@@ -44,9 +44,13 @@ def test_return(start_node, start_orthanc, write_series, tmp_path: Path, capsys)
             back.append((series.state_since - answered).total_seconds() - QUIET_S)
             for name, seconds in told(node, series, answered).items():
                 steps.setdefault(name, []).append(seconds)
+            with capsys.disabled():
+                print(f"\nround {number}: back {back[-1]:.2f} s, direct {direct[-1]:.2f} s", end="", flush=True)
+    low, ratio, high = quantiles([one / other for one, other in zip(back, direct, strict=True)], method="inclusive")
     with capsys.disabled():
         print(f"\nreturning {SLICES} slices, median of {ROUNDS}: {median(back):.2f} s; ", end="")
-        print(f"storing them into Orthanc {median(direct):.2f} s; ratio {median(back) / median(direct):.2f}")
+        print(f"storing them into Orthanc {median(direct):.2f} s")
+        print(f"  of the rounds' ratios the median {ratio:.2f}, quartiles {low:.2f} and {high:.2f}")
         for name, seconds in steps.items():
             print(f"  {name:12} {median(seconds):6.2f} s")
 

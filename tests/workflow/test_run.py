@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from workshop import WHOLE, Workshop
 
+from node import jumps
 from node.audit import Event
 from node.config import Retry
 from node.journey import State
@@ -46,6 +47,28 @@ def test_nothing_is_left_of_the_work_but_what_was_made(shop: Workshop):
     assert told["verdict"] == shop.job(row).verdict
     assert told["measurement"] == shop.job(row).measurement
     assert told["before"]["mean"]["value"] is None
+
+
+def test_what_was_harmonized_before_the_machine_was_started_anew_is_not_trusted(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+):
+    fails = shop.folder / "fail-deriving"
+    fails.write_text("TransientError: the power is cut")
+    boots: list[str] = []
+
+    def boot() -> str:
+        boots.append("before" if fails.exists() else "after")
+        for torn in shop.config.derived_dir.glob("*/harmonized.before.npy"):
+            if boots[-1] == "after":
+                torn.write_bytes(b"torn")
+        return boots[-1]
+
+    monkeypatch.setattr(jumps, "boot", boot)
+    row = shop.series(2)
+    assert shop.wait(row).state == "done"
+    assert set(boots) == {"before", "after"}
+    assert len(shop.held(row, "pacs")) == 2
+    assert not list(shop.config.derived_dir.rglob("harmonized*"))
 
 
 def test_padding_is_not_filtered(shop: Workshop):
