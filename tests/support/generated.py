@@ -59,7 +59,8 @@ def fill(database: Database, series: int, slices: int = SLICES) -> None:
     ):
         # JSON comes as text: most of it is the same in all rows, and writing it again and again takes the time.
         columns = table.__table__.columns
-        insert = sa.insert(sa.table(table.__tablename__, *map(_plain, columns)))
+        written = sa.Text() if database.engine.dialect.name == "sqlite" else _WrittenJson()
+        insert = sa.insert(sa.table(table.__tablename__, *(_plain(column, written) for column in columns)))
         usual = {column.name: column.default.arg for column in columns if column.default is not None}
         while batch := [{**usual, **row} for row in islice(source, _MANY)]:
             with database.write() as session:
@@ -77,9 +78,18 @@ def _in_haste(connection: Any, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
-def _plain(column: sa.Column[Any]) -> sa.ColumnClause[Any]:
-    kind = sa.Text() if isinstance(column.type, sa.JSON) else column.type
-    return sa.column(column.name, kind)
+class _WrittenJson(sa.TypeDecorator[str]):
+    """JSON that is text already, for Postgres, which wants to be told."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def bind_expression(self, bindvalue: sa.BindParameter[str]) -> sa.ColumnElement[Any]:
+        return bindvalue.op("::")(sa.literal_column("json"))
+
+
+def _plain(column: sa.Column[Any], written: sa.types.TypeEngine[Any]) -> sa.ColumnClause[Any]:
+    return sa.column(column.name, written if isinstance(column.type, sa.JSON) else column.type)
 
 
 def _json(data: Any) -> str:
