@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +24,7 @@ from node.receive import Intake, Status, reconcile
 from node.receive.index import index
 from node.series import Sender
 from node.store import watermark
-from node.store.session import Database, upgrade
+from node.store.session import Database
 from node.store.spool import Spool
 from node.store.tables import AuditRecord, Delivery, DerivedInstance, Instance, Job, Series
 from node.workflow import retry
@@ -36,7 +37,7 @@ LONG_AGO = NOW - timedelta(days=31)
 class Shelf:
     """A node's disk and database without its processes."""
 
-    def __init__(self, folder: Path, crafted, **settings: object) -> None:
+    def __init__(self, folder: Path, migrated: Path, crafted, **settings: object) -> None:
         self.crafted = crafted
         self.config = Config(
             data_dir=folder / "data",
@@ -45,7 +46,7 @@ class Shelf:
             destinations=(FolderDestination(name="pacs", path=folder / "pacs"),),
         )
         self.config.data_dir.mkdir()
-        upgrade(self.config.url)
+        shutil.copy(migrated, self.config.data_dir)
         self.database = Database(self.config.url)
         self.spool = Spool(self.config.spool_dir, 0)
 
@@ -116,8 +117,8 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, crafted) -> Iterator[Shelf]:
-    made = Shelf(tmp_path, crafted)
+def shelf(tmp_path: Path, migrated: Path, crafted) -> Iterator[Shelf]:
+    made = Shelf(tmp_path, migrated, crafted)
     yield made
     with made.database.read() as session:
         assert audit.verify(session)[1] == []
@@ -178,8 +179,8 @@ def test_the_last_round_speaks_for_all(shelf: Shelf, paths, crafted):
     assert shelf.sweep() == 1
 
 
-def test_what_no_rule_selected_goes_where_the_site_says_so(tmp_path: Path, crafted, paths):
-    shelf = Shelf(tmp_path, crafted, passed_days=7)
+def test_what_no_rule_selected_goes_where_the_site_says_so(tmp_path: Path, migrated: Path, crafted, paths):
+    shelf = Shelf(tmp_path, migrated, crafted, passed_days=7)
     shelf.receive(paths)
     shelf.set(State.PASSED, since=NOW - timedelta(days=6))
     assert shelf.sweep() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from node.cli import app
 from node.rules import load
-from node.store.session import Database, upgrade
+from node.store.session import Database
 
 Run = Callable[..., Result]
 
@@ -43,11 +44,10 @@ def bare(harmonode: Run) -> Run:
 
 
 @pytest.fixture
-def database(tmp_path: Path):
+def database(tmp_path: Path, migrated: Path):
     """The database of that configuration, with the shipped rules in it."""
-    url = f"sqlite:///{tmp_path / 'data' / 'harmonode.sqlite3'}"
-    upgrade(url)
-    opened = Database(url)
+    (tmp_path / "data").mkdir()
+    opened = Database(f"sqlite:///{shutil.copy(migrated, tmp_path / 'data')}")
     with opened.write() as session:
         load.seed(session)
     yield opened

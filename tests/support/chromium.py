@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 PROGRAM = Path("/usr/bin/chromium")
+PATIENCE_MS = 60_000  # for what is on a page within a moment, unless other tests have the processor
 _OPTIONS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -23,6 +24,7 @@ _OPTIONS = (
 def chromium() -> Iterator[Browser]:
     if not PROGRAM.exists():
         pytest.skip(f"no Chromium at {PROGRAM}: apt-get install chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=PROGRAM, args=list(_OPTIONS))
         yield browser

@@ -19,7 +19,7 @@ from node.audit import Event
 from node.config import Config
 from node.journey import State
 from node.queue import Queue, prepare
-from node.store.session import Database, upgrade
+from node.store.session import Database
 from node.store.tables import Series
 from node.web import tokens
 from node.web.app import create_app
@@ -91,10 +91,9 @@ class Browser:
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Path:
     """A database at the newest migration with the queue's tables, to be copied: making one takes a second."""
-    file = tmp_path_factory.mktemp("template") / "harmonode.sqlite3"
-    upgrade(f"sqlite:///{file}")
+    file = Path(shutil.copy(migrated, tmp_path_factory.mktemp("template")))
     prepare(f"sqlite:///{file}")
     return file
 
