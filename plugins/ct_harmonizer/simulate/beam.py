@@ -26,6 +26,7 @@ _LOWEST_COUNTED_KEV = 20.0
 # What is lost to septa, lead foils and the read-out; set by noise in a 20 cm water cylinder (`tests`).
 _EFFICIENCY = 0.42
 _LONGEST_MM, _DEGREE = 520.0, 6
+_RINGING = 0.1  # beside metal that ends between two bins lines ring below nothing, and soft photons would multiply
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,8 @@ class Response:
         by_energy = (self.photons * self.worth).T  # (energy, bin)
         # One energy after the other: all at once would be many times the memory, and three times as slow.
         for weight, worth, water, bone in zip(by_energy, self.worth, self.water_per_mm, self.bone_per_mm, strict=True):
-            left = torch.addcmul(water_mm * -water, bone_mm, bone, value=-1).exp_().mul_(weight)
+            left = torch.addcmul(water_mm * -water, bone_mm, bone, value=-1)
+            left.clamp_(max=_RINGING).exp_().mul_(weight)
             signal += left
             variance.addcmul_(left, worth)
         return signal / by_energy.sum(dim=0), signal**2 / variance.clamp(min=1e-30)

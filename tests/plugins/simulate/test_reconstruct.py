@@ -8,7 +8,7 @@ import torch
 
 from plugins.ct_harmonizer.simulate.kernels import SHARP, SOFT, kernel
 from plugins.ct_harmonizer.simulate.polar import Grid
-from plugins.ct_harmonizer.simulate.reconstruct import clip, pack, reconstruct, unpack
+from plugins.ct_harmonizer.simulate.reconstruct import _ramp, clip, pack, reconstruct, unpack
 from plugins.ct_harmonizer.simulate.renditions import by_name, others, paper
 from plugins.ct_harmonizer.simulate.scanner import Scanner, count, expose, project
 
@@ -216,6 +216,13 @@ def test_noise_power_peaks_where_the_kernel_puts_it(water_at, name):
     expected = frequency * (made.mtf(frequency) / scanner.mtf(frequency)) ** 2
     assert abs(np.average(frequency, weights=mean) / np.average(frequency, weights=expected) - 1) < 0.05
     assert abs(frequency[mean.argmax()] - frequency[expected.argmax()]) <= 0.06
+
+
+@pytest.mark.parametrize("length", [2420, 3630, 5500])
+def test_the_ramp_rises_with_frequency_whatever_its_length(length):
+    """Of 3630 and 5500 times fftfreq is not whole: reconstructions with such lengths were all bone."""
+    frequency = np.fft.fftfreq(length, 0.45)
+    assert np.abs(_ramp(length, 0.45) - np.abs(frequency)).max() < 1e-3
 
 
 def test_stored_values_are_whole_and_end_at_minus_1024():

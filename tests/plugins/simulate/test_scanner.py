@@ -39,6 +39,14 @@ def test_lines_of_fine_bins_serve_coarser_and_finer_ones(grid, disc):
         assert_close(expose(lines, other).transmission, own, rtol=0, atol=2e-5)
 
 
+def test_metal_drawn_coarser_than_the_bins_takes_light_and_gives_none(grid, disc):
+    metal = torch.where(disc(30, -20, 8)[None] > 0.5, 9000.0, -1000.0)
+    fine = SCANNER.resolving(1.6)
+    seen = expose(project(metal, grid, fine, grid.pixel_mm), fine)
+    assert seen.transmission.max() < 1.2
+    assert seen.transmission.min() < 0.08  # 16 mm that stop like 160 mm of water: exp(-0.0193 x 160) is 0.046
+
+
 def uniform(water_mm, scanner, slices=1):
     return torch.full((slices, scanner.views, scanner.bins), water_mm, dtype=torch.complex64)
 
