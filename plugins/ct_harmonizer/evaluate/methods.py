@@ -67,7 +67,7 @@ def network(weights: Weights) -> Method:
 
 
 def alone(weights: Weights) -> Method:
-    """A network and nothing after it: of the U-Net, no physics at all."""
+    """A network and nothing after it; of the U-Net, no physics at all."""
 
     def harmonized(image: Rendered) -> NDArray[np.float32]:
         made = modes.harmonizer(weights.paths).slices(
@@ -97,7 +97,7 @@ def band_energy(reference: bands.Reference) -> Method:
 
 
 def named(reference: bands.Reference, weights: Weights) -> dict[str, Method]:
-    """All methods by the names that reports call them. The U-Net of the ablation stands twice, since the anchor knows the MTF."""
+    """All methods by the names that reports call them. Both networks stand with the anchor and without, since it knows the MTF too."""
     plain = shipped(PLAIN_FOLDER)
     return {
         "identity": identity,
@@ -105,5 +105,6 @@ def named(reference: bands.Reference, weights: Weights) -> dict[str, Method]:
         "band energy": band_energy(reference),
         UNET: alone(plain),
         f"{UNET}, anchored": network(plain),
+        "network, not anchored": alone(weights),
         "network": network(weights),
     }
