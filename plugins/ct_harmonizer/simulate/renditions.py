@@ -1,8 +1,8 @@
 """Renditions: a scanner's settings and a reconstruction, as a clinic would choose them.
 
-Curves are public figures of f50, f10 and overshoot in cycles/mm: Siemens Force and Alpha after Grunz et al. and the vendors' data sheets, B kernels after
-Friedman et al. (Med Phys 2013), GE and Philips after their own; what is marked between has been interpolated between neighbours. They say where clinics are, not
-what a vendor computes.
+Curves are figures of f50, f10 and overshoot in cycles/mm that were published for such scanners: Siemens Force and Alpha by Grunz et al. and data sheets, B kernels by
+Friedman et al. (Med Phys 2013), GE and Philips by data sheets. Which table of which paper each number is from has not been kept, so they are typical values to simulate
+by and no reference to cite; what is marked between has been interpolated between neighbours. They say where clinics are, not what a vendor computes.
 """
 
 from __future__ import annotations
