@@ -50,6 +50,7 @@ def test_every_method_has_a_row_of_each_image(studied) -> None:
         "band energy",
         "U-Net",
         "U-Net, anchored",
+        "network, not anchored",
         "network",
     }
     assert [row["rendition"] for row in rows if row["kind"] == "resolution"] == list(NAMES[:1])
