@@ -5,7 +5,7 @@ Perc15 and lung mass. With a the input, b the network's output, M the measured M
 
     b' = b + F^-1(W F(m (a - c(M b)))) / F^-1(W F(m))
 
-where m is 1 in lung and soft tissue and 0 in air, bone and metal. In bone and contrast medium, which training knows least, the same is done once more below 0.1 cycles/mm,
+where m is 1 in lung and soft tissue and 0 in air, bone and metal; what is round the patient, neither tissue nor mostly surrounded by it, stays b. In bone and contrast medium, which training knows least, the same is done once more below 0.1 cycles/mm,
 with m 1 where the scan blurred by 1.5 mm is over 150 HU, and added there alone, in three passes. Here c(x) = E[max(floor, N(x, s))] is what a scanner that clips would store of x on average: the
 lift that clipping gives a noisy lung is no part of the patient and is not brought back. s is the deviation of a from M b in the lungs.
 """
@@ -25,6 +25,7 @@ _SOFT_HU = (-200.0, 200.0)
 _DENSE_HU, _DENSE_BLUR_MM, _DENSE_CUTOFF_PER_MM = 150.0, 1.5, 0.1
 _DENSE_PASSES = 3  # the soft edge leaves some of what is missing to the next
 _LEAST_WEIGHT = 0.05
+_SURROUNDED = 0.5  # share of tissue round a pixel; air beside the skin has less, for the body is convex
 _LEAST_VOXELS = 200
 
 
@@ -45,22 +46,24 @@ def anchored(
     if floor_hu is not None and lung.sum() >= _LEAST_VOXELS:
         noise = upper_deviation(before_hu[lung] - blurred[lung])
         shown = np.where(lung, clipped_mean(blurred, floor_hu, noise), blurred)
-    slow = after_hu + _missing(before_hu - shown, lung | soft, CUTOFF_PER_MM, pixel_mm)
+    missing, share = _missing(before_hu - shown, lung | soft, CUTOFF_PER_MM, pixel_mm)
+    slow = np.where(lung | soft | (share > _SURROUNDED), after_hu + missing, after_hu)
     widths = [_DENSE_BLUR_MM / size for size in pixel_mm]
     dense = (gaussian_filter(before_hu, widths) > _DENSE_HU) & ~unknown
     soft_edged = gaussian_filter(dense.astype(np.float32), widths)
     for _ in range(_DENSE_PASSES if dense.any() else 0):
         left = before_hu - apply(slow, unknown, blur, pixel_mm)
-        slow += soft_edged * _missing(left, dense, _DENSE_CUTOFF_PER_MM, pixel_mm)
+        slow += soft_edged * _missing(left, dense, _DENSE_CUTOFF_PER_MM, pixel_mm)[0]
     return np.where(unknown, before_hu, slow).astype(np.float32)
 
 
 def _missing(
     difference: NDArray[np.float32], tissue: NDArray[np.bool_], cutoff_per_mm: float, pixel_mm: tuple[float, float]
-) -> NDArray[np.float32]:
-    """What of a difference (row, column) in some tissue varies slowly."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What of a difference (row, column) in some tissue varies slowly, and the share of that tissue round each pixel."""
     frequency = np.linspace(0.0, 3.0, 3001)
     slow = Gain(frequency, np.exp(-np.log(2) * (frequency / cutoff_per_mm) ** 2))
     mask, nowhere = tissue.astype(np.float32), np.zeros(tissue.shape, bool)
     moved = apply(mask * difference, nowhere, slow, pixel_mm)
-    return np.asarray(moved / np.maximum(apply(mask, nowhere, slow, pixel_mm), _LEAST_WEIGHT), np.float32)
+    share = apply(mask, nowhere, slow, pixel_mm)
+    return np.asarray(moved / np.maximum(share, _LEAST_WEIGHT), np.float32), share

@@ -66,3 +66,14 @@ def test_dense_tissue_that_the_network_dims_is_as_bright_as_the_scan_shows_it():
     after = run(before, dimmed)
     assert after[radius < 9].mean() == pytest.approx(900, abs=20)
     assert np.abs(after[radius > 22] - 40).max() < 15
+
+
+def test_air_round_the_patient_stays_as_the_network_made_it_and_a_hole_in_the_lung_does_not():
+    row, column = np.mgrid[-80:80, -80:80] * 0.8
+    lung, bulla = np.hypot(row, column) < 30, np.hypot(row, column + 10) < 6
+    inside = np.hypot(row, column) < 50
+    hu = np.where(bulla, -1000.0, np.where(lung, -850.0, np.where(inside, 40.0, -1000.0))).astype(np.float32)
+    found = run(hu + 8, hu)  # a scan that is 8 HU brighter than the network says
+    assert (found - hu)[~inside].max() == 0
+    assert (found - hu)[bulla].mean() == pytest.approx(8, abs=0.5)
+    assert (found - hu)[inside].mean() == pytest.approx(8, abs=0.5)
