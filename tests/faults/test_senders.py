@@ -54,8 +54,9 @@ def test_all_at_once(start_node, pacs, crafted):
             liar.sendall(lie)
         for liar in liars:  # the last one when its time is out
             assert heard(liar) == PDUType.ABORT
+            liar.close()
         answers = [heard(caller) for caller in [call() for _ in range(CROWD)]]
-        assert answers.count(PDUType.ASSOCIATE_AC) >= PLACES
+        assert answers.count(PDUType.ASSOCIATE_AC) >= PLACES - len(LIES)  # whose places may be about to be free
         assert answers.count(PDUType.ASSOCIATE_RJ) == CROWD - answers.count(PDUType.ASSOCIATE_AC) > 0
         # They stay open, and silent: their places are free when their time is out.
         node.wait(lambda: heard(call()) == PDUType.ASSOCIATE_AC, "the silent lose their places", 60)

@@ -43,7 +43,7 @@ def test_the_virtual_chest_with_orthanc(tmp_path: Path):
 
 @pytest.mark.slow
 def test_a_series_of_ones_own_without_orthanc(tmp_path: Path, data: Path):
-    said, run = run_demo(tmp_path, "--dir", str(data / "chest" / "lung-dx-a0002-b70f"), "--pacs", "own")
+    said, run = run_demo(tmp_path, "--dir", str(data / "chest" / "lung-dx-a0002-b40f"), "--pacs", "own")
     assert "a small storage SCP of the demo's own" in said
     shows_what_happened(said, run, 30)
 

@@ -118,7 +118,7 @@ def test_a_late_slice_joins_the_same_derived_series(orthanc, start_node, data: P
         source, key=lambda path: float(pydicom.dcmread(path, stop_before_pixels=True).ImagePositionPatient[2])
     )
     node = start_node(destinations=[to_orthanc(orthanc)])
-    node.only_rule(plugin="ct_harmonizer")
+    node.only_rule(plugin="ct_harmonizer", parameters={"mode": "classical"})
     node.store(by_position[:-1])
     (series,) = node.wait_for_rest()
     assert State(series.state) is State.DONE, series.reason
