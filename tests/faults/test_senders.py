@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import subprocess
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import crafted_pdus as craft
@@ -48,6 +48,11 @@ def test_all_at_once(start_node, pacs, crafted):
             caller.recv(length, socket.MSG_WAITALL)
             return int(kind)
 
+        def free() -> bool:
+            with call() as caller, suppress(OSError, struct.error):  # an address with too many connections is not heard
+                return heard(caller) == PDUType.ASSOCIATE_AC
+            return False
+
         liars = [call() for _ in LIES]
         for liar, lie in zip(liars, LIES.values(), strict=True):
             assert heard(liar) == PDUType.ASSOCIATE_AC
@@ -59,7 +64,7 @@ def test_all_at_once(start_node, pacs, crafted):
         assert answers.count(PDUType.ASSOCIATE_AC) >= PLACES - len(LIES)  # whose places may be about to be free
         assert answers.count(PDUType.ASSOCIATE_RJ) == CROWD - answers.count(PDUType.ASSOCIATE_AC) > 0
         # They stay open, and silent: their places are free when their time is out.
-        node.wait(lambda: heard(call()) == PDUType.ASSOCIATE_AC, "the silent lose their places", 60)
+        node.wait(free, "the silent lose their places", 60)
     senders = [subprocess.Popen(storescu(port, name, paths), env=NO_DELAY) for name in ("CT1", "CT2")]
     assert [sender.wait(120) for sender in senders] == [0, 0]
     assert subprocess.run(storescu(port, "CT1", [other_bytes(paths[0])]), env=NO_DELAY, check=False).returncode != 0
