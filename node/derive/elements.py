@@ -22,6 +22,7 @@ from pydicom.tag import BaseTag
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
 from node.dicom.regular import interned
+from node.dicom.values import encodings_of
 
 Elements = dict[int, bytes]
 
@@ -95,7 +96,7 @@ def items(source: Dataset, keyword: str) -> Sequence[Dataset]:
     element = _element_of(source, tag_of(keyword))
     if element is None or not isinstance(element, RawDataElement):
         return () if element is None else element.value or ()
-    return _items(element._replace(value_tell=0), _encodings(source))
+    return _items(element._replace(value_tell=0), encodings_of(source))
 
 
 def raw(source: Dataset, keyword: str) -> bytes:
@@ -156,7 +157,7 @@ def _copied_items(
     source: Dataset, element: RawDataElement | DataElement, keeps_inside: Callable[[int], bool], vr_of_us_or_ss: str
 ) -> Sequence[Elements]:
     if isinstance(element, RawDataElement):
-        return _copied_raw(element._replace(value_tell=0), _encodings(source), keeps_inside, vr_of_us_or_ss)
+        return _copied_raw(element._replace(value_tell=0), encodings_of(source), keeps_inside, vr_of_us_or_ss)
     return [copied(item, keeps_inside, keeps_inside, vr_of_us_or_ss) for item in element.value or ()]
 
 
@@ -166,12 +167,6 @@ def _copied_raw(
 ) -> Sequence[Elements]:
     read = convert_raw_data_element(element, encoding=list(encodings)).value or ()  # anew, so that nobody looked at it
     return [copied(item, keeps_inside, keeps_inside, vr_of_us_or_ss) for item in read]
-
-
-def _encodings(source: Dataset) -> tuple[str, ...]:
-    """Python's names of the character sets that it was read with."""
-    read = source.original_character_set
-    return (read,) if isinstance(read, str) else tuple(read)
 
 
 def _element(tag: int, vr: str, value: bytes | memoryview) -> bytes:

@@ -125,10 +125,8 @@ def plain_value(header: Dataset, tag: BaseTag) -> Any:
     raw: Any = header.get_item(tag, keep_deferred=True)
     vr = vrs_of(tag)[0]
     if isinstance(raw, RawDataElement) and _is_regular(raw):
-        read = header.original_character_set
-        encodings = (read,) if isinstance(read, str) else tuple(read)
         with suppress(Exception):  # what is wrong is told below, with the instance's UID
-            return _regular_value(raw._replace(value_tell=0), encodings)
+            return _regular_value(raw._replace(value_tell=0), encodings_of(header))
     try:
         value = header[tag].value
     except Exception as error:  # pydicom converts when asked, and raises nearly anything over a malformed value
@@ -136,6 +134,12 @@ def plain_value(header: Dataset, tag: BaseTag) -> Any:
         if value is None:
             raise _unreadable(header, tag, getattr(raw, "value", None)) from error
     return _converted(header, tag, value)
+
+
+def encodings_of(header: Dataset) -> tuple[str, ...]:
+    """Python's names of the character sets that it was read with."""
+    read = header.original_character_set
+    return (read,) if isinstance(read, str) else tuple(read)
 
 
 def _converted(header: Dataset, tag: BaseTag, value: Any) -> Any:
