@@ -25,16 +25,13 @@ from plugins.ct_harmonizer.simulate.scanner import Exposure, Scanner, count, exp
 from plugins.ct_harmonizer.simulate.series import Integrate
 
 FIELD_MM = 500.0
-HIGHEST_MM, LOWEST_MM = (
-    0.0,
-    -50.0,
-)  # of a chest's slices from the tracheal bifurcation of a patient of the standard size
+# Of a chest's slices, from the tracheal bifurcation of a patient of the standard size.
+HIGHEST_MM, LOWEST_MM = 0.0, -50.0
 NODULE_SLICES, NODULE_STEP_MM = 10, 2.0
 APEX_MM, BASE_MM = 150.0, -150.0  # whole lungs lie between, in a patient of the standard size
 _FINEST = drawn_on(FORCE.resolving(2.0))
-_MANY = drawn_on(
-    FORCE
-)  # for stacks, which finer would be gigabytes: detail ends at 1.1 cycles/mm, where a Br59 has 0.05 left
+# For stacks, which finer would be gigabytes: detail ends at 1.1 cycles/mm, where a Br59 has 0.05 left.
+_MANY = drawn_on(FORCE)
 
 Volume = NDArray[np.float32]
 

@@ -56,9 +56,7 @@ def _ramp(length: int, pitch_mm: float) -> np.ndarray[tuple[int], np.dtype[np.fl
 
     |f| sampled in frequency has the wrong value at zero: it puts a lung 20 HU too low.
     """
-    position = np.fft.ifftshift(
-        np.arange(length) - length // 2
-    )  # whole, as length times fftfreq is not for every length
+    position = np.fft.ifftshift(np.arange(length) - length // 2)  # whole, as length x fftfreq is not for every length
     odd = position % 2 == 1
     ramp = np.zeros(length)
     ramp[0] = 1 / (4 * pitch_mm**2)

@@ -31,9 +31,8 @@ PHILIPS = Scanner(aperture_mm=0.5, focal_spot_mm=(0.6, 9.0))
 # No random kernel has its f50, in cycles/mm, in here: Br49, Qr49 and B50 are never trained on.
 HELD_OUT_F50 = (0.53, 0.58)
 
-_LEFT_AT_F10 = (
-    0.3  # of the detail at a random kernel's f10 the scanner itself leaves as much: no vendor lifts what it hardly sees
-)
+# Of the detail at a random kernel's f10 the scanner itself leaves as much: no vendor lifts what it hardly sees.
+_LEFT_AT_F10 = 0.3
 WIDEST_MM = 504.0  # the fattest lie within
 _FINEST_DRAWN_MM = 0.225
 

@@ -18,16 +18,10 @@ from plugins.ct_harmonizer.simulate.polar import Grid, analyse
 _SOURCE_MM = 595.0  # from the isocentre
 _MAGNIFIED = 0.45  # of the focal spot, seen at the isocentre
 _SCATTER_MM, _SCATTER, _SCATTER_LEFT = 60.0, 0.006, 0.03
-_PITCHES_MM = (
-    0.45,
-    0.3,
-    0.225,
-    0.15,
-)  # between readings: a flying focal spot, a comb or smaller crystals make them finer
-_READINGS_AT_ONCE, _ON_AN_ACCELERATOR = (
-    1 << 18,
-    1 << 26,
-)  # what fits a processor's cache, and what keeps an accelerator busy
+# Between readings: a flying focal spot, a comb or smaller crystals make them finer.
+_PITCHES_MM = (0.45, 0.3, 0.225, 0.15)
+_READINGS_AT_ONCE = 1 << 18  # they fit a processor's cache
+_ON_AN_ACCELERATOR = 1 << 26  # they keep one busy
 _CELLS_AT_ONCE = 36_000_000  # of the patient's transform: 0.3 GB
 _WIDTHS = 6  # of the off-centre blur, between which it is interpolated
 _DEFAULT_BEAM = Beam()

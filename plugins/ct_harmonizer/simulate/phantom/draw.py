@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from plugins.ct_harmonizer.simulate.phantom.trees import Tree
 
-Volume = NDArray[
-    np.uint8
-]  # shares of voxels, in steps of 1 / FULL: a quarter of the memory, and 2 HU at most at an edge
+# Shares of voxels, in steps of 1 / FULL: a quarter of the memory of floats, and 2 HU off at most at an edge.
+Volume = NDArray[np.uint8]
 FULL = 255
 _LAYERS = 3  # heights within a slice at which its share is taken
 _COARSE_MM = 1.8  # pixels on which organs and what varies slowly are worked out
