@@ -8,6 +8,7 @@ from pathlib import Path
 
 from plugins.ct_harmonizer.evaluate.study import Plan
 from plugins.ct_harmonizer.evaluate.whole import evaluate
+from plugins.ct_harmonizer.weights import WeightsError, shipped
 
 
 def main() -> None:
@@ -25,6 +26,10 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="processes")
     parser.add_argument("--out", type=Path, required=True)
     chosen = parser.parse_args()
+    try:
+        shipped(chosen.weights)
+    except WeightsError as error:
+        parser.error(f"--weights: {error}")
 
     def told(done: int, total: int) -> None:
         sys.stderr.write(f"\r{done} of {total} phantoms")

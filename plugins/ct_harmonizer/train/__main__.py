@@ -13,11 +13,19 @@ from plugins.ct_harmonizer.train.curves import draw
 from plugins.ct_harmonizer.train.loop import train
 from plugins.ct_harmonizer.train.recipe import RECIPES
 
+_ARCHITECTURES = {  # by whether it is the ablation's, and small
+    (False, False): FULL,
+    (False, True): SMALL,
+    (True, False): PLAIN,
+    (True, True): SMALL_PLAIN,
+}
+
 
 def main() -> None:
     on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(prog="python -m plugins.ct_harmonizer.train", description=__doc__)
     parser.add_argument("--minutes", type=float, required=True, help="stop after so many")
+    parser.add_argument("--steps", type=int, help="stop at this step where it comes before")
     parser.add_argument("--out", type=Path, required=True, help="folder of checkpoints, curves and weights")
     parser.add_argument("--pool", type=Path, help="folder of virtual patients; OUT/pool unless given")
     parser.add_argument(
@@ -38,8 +46,9 @@ def main() -> None:
         chosen.out,
         pool,
         recipe=RECIPES[chosen.recipe],
-        architecture=(SMALL_PLAIN if chosen.small else PLAIN) if chosen.plain else (SMALL if chosen.small else FULL),
+        architecture=_ARCHITECTURES[chosen.plain, chosen.small],
         minutes=chosen.minutes,
+        steps=chosen.steps,
         seed=chosen.seed,
         vgg=chosen.vgg,
         start=chosen.start,
