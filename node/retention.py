@@ -145,9 +145,8 @@ def remove(config: Config, database: Database, going: Going, actor: str = "node"
 
 def clean_work(config: Config, database: Database) -> int:
     """Remove what finished jobs left half made: it is made anew where a job is tried again. Returns how many files."""
-    left = [path for pattern in ("*/harmonized.*npy", "*/*.tmp") for path in config.derived_dir.glob(pattern)]
     count = 0
-    for path in left:
+    for path in list(config.derived_dir.glob("*/*.tmp")):
         with database.write() as session:  # so that nobody starts the job again meanwhile
             job = session.get(Job, path.parent.name)
             if job is not None and job.finished_at is None:

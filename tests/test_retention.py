@@ -293,12 +293,12 @@ def test_work_files_of_finished_jobs_go(shelf: Shelf, paths):
             )
         )
     for folder in (finished, running):
-        for name in ("harmonized.0a-1b.npy", ".harmonized.0a-1b.npy.7.tmp", "0000.7.tmp"):
+        for name in (".report.json.7.tmp", "0000.7.tmp"):
             (folder / name).write_bytes(b"x")
-    assert retention.clean_work(shelf.config, shelf.database) == 3
-    assert not [file for file in finished.iterdir() if file.suffix in {".npy", ".tmp"}]
+    assert retention.clean_work(shelf.config, shelf.database) == 2
+    assert not [file for file in finished.iterdir() if file.suffix == ".tmp"]
     assert len(list(finished.glob("*.dcm"))) == 3
-    assert len(list(running.iterdir())) == 3, "of a job that is not finished"
+    assert len(list(running.iterdir())) == 2, "of a job that is not finished"
 
 
 class TestLowDisk:

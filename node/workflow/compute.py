@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
-from node import jumps
 from node.audit import Event
 from node.errors import ErrorKind, OperatorError, PermanentError
 from node.journey import State
@@ -48,55 +47,52 @@ def measure(work: Work) -> None:
 
 
 def harmonize(work: Work) -> None:
-    """Keep the plugin's slices in a file, one by one, padding as it was received."""
-    volume = work.volume
+    """Have the plugin make its slices."""
     with work.look() as held:
         measurement = Measurement.from_json(held.job.measurement or {})
     # What makes these slices, should the plugin have changed since it measured: it decides the derived UIDs.
     method = _plain(work, "method", work.plugin.method(measurement, work.parameters).to_json())
     started = time.monotonic()
-    _write_harmonized(work, measurement)
+    made = _harmonized(work, measurement)
     seconds = time.monotonic() - started
     with work.transaction() as held:
         held.job.method = method
         held.move(
             State.CHECKING,
             Event.HARMONIZATION,
-            f"{held.job.plugin} harmonized {len(volume.hu)} slices in {seconds:.1f} s",
-            {"slices": len(volume.hu), "seconds": round(seconds, 3), "method": method},
+            f"{held.job.plugin} harmonized {len(made)} slices in {seconds:.1f} s",
+            {"slices": len(made), "seconds": round(seconds, 3), "method": method},
         )
 
 
 def harmonized_volume(work: Work) -> NDArray[np.float32]:
-    """The harmonized volume (slice, row, column), HU.
+    """The harmonized volume (slice, row, column), HU, read-only.
 
-    It is made anew where it is gone: the machine was started anew since, or the database was restored from a time before
-    the work was done.
+    It is as large as the decoded series and lives in the memory of the worker that made it: a worker that takes the job
+    up after the harmonize step makes it anew.
 
     Raises:
-        OperatorError: it is gone, and the plugin would make another one now.
+        OperatorError: it must be made anew, and the plugin would make another one now.
     """
-    if not work.harmonized_path.exists():
-        with work.look() as held:
-            measurement, before = Measurement.from_json(held.job.measurement or {}), held.job.method
-        if _plain(work, "method", work.plugin.method(measurement, work.parameters).to_json()) != before:
-            raise OperatorError(f"what plugin {work.plugin.name!r} harmonized is gone, and it has another version now")
-        _write_harmonized(work, measurement)
-    harmonized: NDArray[np.float32] = np.load(work.harmonized_path, mmap_mode="r")
-    return harmonized
+    if work.harmonized is not None:
+        return work.harmonized
+    with work.look() as held:
+        measurement, before = Measurement.from_json(held.job.measurement or {}), held.job.method
+    if _plain(work, "method", work.plugin.method(measurement, work.parameters).to_json()) != before:
+        raise OperatorError(f"what plugin {work.plugin.name!r} harmonized is gone, and it has another version now")
+    return _harmonized(work, measurement)
 
 
-def _write_harmonized(work: Work, measurement: Measurement) -> None:
+def _harmonized(work: Work, measurement: Measurement) -> NDArray[np.float32]:
     volume = work.volume
     progress = work.progress(len(volume.hu))
-    slices = harmonized_slices(work.plugin, volume, measurement, work.parameters)
-    # A plain file and no memory map: a full disk is then an error that can be told, and not the death of the process.
-    with atomic(work.harmonized_path, durable=not jumps.boot()) as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": volume.hu.shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for done, hu in enumerate(slices, start=1):
-            file.write(np.ascontiguousarray(hu).data)
-            progress(done)
+    made = np.empty_like(volume.hu)
+    for index, hu in enumerate(harmonized_slices(work.plugin, volume, measurement, work.parameters)):
+        made[index] = hu
+        progress(index + 1)
+    made.flags.writeable = False
+    work.harmonized = made
+    return made
 
 
 def check(work: Work) -> None:

@@ -102,8 +102,7 @@ def derive(work: Work) -> None:
             f"{len(derived)} instances of the derived series {derived_uid} were made",
             {"derived_series_uid": derived_uid, "sha256": {one.sop_instance_uid: one.sha256 for one in derived}},
         )
-    for path in work.folder.glob("harmonized.*.npy"):  # as large as the decoded series, and its content is derived now
-        path.unlink(missing_ok=True)
+    work.harmonized = None  # as large as the decoded series, and its content is derived now
 
 
 def _report(work: Work, method: Method, measurement: Measurement) -> WrittenReport | None:

@@ -19,7 +19,6 @@ from pydantic import BaseModel
 from pydicom import Dataset
 from sqlalchemy.orm import Session
 
-from node import jumps
 from node import plugin as plugins
 from node.config import Config, Derive, DimseDestination, FolderDestination, OrthancDestination, StowDestination
 from node.dicom import volume
@@ -158,6 +157,7 @@ class Work:
 
     def __init__(self, context: Context, job_id: str, attempt: int) -> None:
         self.context, self.job_id, self.attempt = context, job_id, attempt
+        self.harmonized: NDArray[np.float32] | None = None  # (slice, row, column), HU, once the harmonize step is done
 
     @contextmanager
     def transaction(self) -> Iterator[Hold]:
@@ -192,15 +192,6 @@ class Work:
         folder = self.context.config.derived_dir / self.job_id
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-    @property
-    def harmonized_path(self) -> Path:
-        """The harmonized volume (slice, row, column) in HU, from the harmonize step until the derive step is done.
-
-        It is as large as all the rest together and only saves doing the work again, so it is not brought to the disk:
-        its name holds for this running of the machine alone, after which it may be torn.
-        """
-        return self.folder / f"harmonized.{jumps.boot()}.npy"
 
     @cached_property
     def plugin(self) -> Plugin:

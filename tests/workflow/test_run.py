@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from workshop import WHOLE, Workshop
+from workshop import WHOLE, Double, Workshop
 
-from node import jumps
 from node.audit import Event
 from node.config import Retry
 from node.journey import State
@@ -49,26 +50,20 @@ def test_nothing_is_left_of_the_work_but_what_was_made(shop: Workshop):
     assert told["before"]["mean"]["value"] is None
 
 
-def test_what_was_harmonized_before_the_machine_was_started_anew_is_not_trusted(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
-):
-    fails = shop.folder / "fail-deriving"
-    fails.write_text("TransientError: the power is cut")
-    boots: list[str] = []
+def test_what_was_harmonized_is_made_anew_where_the_worker_lost_it(shop: Workshop, monkeypatch: pytest.MonkeyPatch):
+    harmonize, slices = Double.harmonize, []
 
-    def boot() -> str:
-        boots.append("before" if fails.exists() else "after")
-        for torn in shop.config.derived_dir.glob("*/harmonized.before.npy"):
-            if boots[-1] == "after":
-                torn.write_bytes(b"torn")
-        return boots[-1]
+    def counted(*arguments: Any) -> Iterator[np.ndarray]:
+        for hu in harmonize(*arguments):
+            slices.append(hu)
+            yield hu
 
-    monkeypatch.setattr(jumps, "boot", boot)
+    monkeypatch.setattr(Double, "harmonize", counted)
+    (shop.folder / "fail-deriving").write_text("TransientError: the power is cut")
     row = shop.series(2)
     assert shop.wait(row).state == "done"
-    assert set(boots) == {"before", "after"}
+    assert len(slices) == 4
     assert len(shop.held(row, "pacs")) == 2
-    assert not list(shop.config.derived_dir.rglob("harmonized*"))
 
 
 def test_padding_is_not_filtered(shop: Workshop):
