@@ -24,7 +24,7 @@ from node.derive.header import file_meta, header
 from node.derive.making import Making, making
 from node.derive.pixels import Representation, encode, representation
 from node.dicom import uids
-from node.dicom.headers import parse_header, read_header
+from node.dicom.headers import as_read, parse_header
 from node.dicom.volume import LoadedVolume
 from node.errors import PermanentError
 from node.plugin import Measurement, Method
@@ -113,9 +113,8 @@ def _made(
     only: AbstractSet[str] | None,
 ) -> Iterator[tuple[Derived, bytes]]:
     """Each derived instance, checked, and the bytes of its file."""
-    for index, path in enumerate(loaded.paths):
-        # Read again: what has been looked at since lost the bytes it came in.
-        source = read_header(path)
+    for index, received in enumerate(loaded.sources):
+        source = as_read(received)  # what is looked at here is not for whoever derives next
         source_uid = raw(source, "SOPInstanceUID").decode("ascii", "replace")
         if only is not None and source_uid not in only:
             continue

@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from node.dicom.codecs import decode
 from node.dicom.geometry import OrientationInvalid, Stack, same_direction, stack
-from node.dicom.headers import pixel_data, read_header, read_instance
+from node.dicom.headers import as_read, pixel_data, read_header, read_instance
 from node.dicom.values import number, numbers, plain_values, text, uid_of
 from node.errors import InvalidObject, SeriesRefused
 
@@ -42,7 +42,7 @@ class LoadedVolume:
     slice_thickness_mm: float | None  # Slice Thickness (0018,0050)
     padding: NDArray[np.bool_]  # (slice, row, column), True where the pixel is padding and has no HU
     headers: tuple[Mapping[str, Any], ...]  # read-only: DICOM keyword -> value
-    sources: tuple[Dataset, ...]  # the headers as they were received, without pixels
+    sources: tuple[Dataset, ...]  # the headers as they were received, in their bytes, without pixels
     paths: tuple[Path, ...]  # the files
 
 
@@ -82,6 +82,7 @@ def load_volume(paths: Sequence[Path], progress: Progress | None = None) -> Load
         OSError: a file cannot be read.
     """
     unordered = [read_header(path) for path in paths]
+    received = [as_read(header) for header in unordered]
     geometry = _stack(unordered)
     sources = [unordered[index] for index in geometry.order]
     ordered = [paths[index] for index in geometry.order]
@@ -109,7 +110,7 @@ def load_volume(paths: Sequence[Path], progress: Progress | None = None) -> Load
         slice_thickness_mm=number(sources[0], "SliceThickness"),
         padding=padding,
         headers=tuple(map(PlainHeader, sources)),
-        sources=tuple(sources),
+        sources=tuple(received[index] for index in geometry.order),
         paths=tuple(ordered),
     )
 

@@ -384,8 +384,8 @@ def test_an_element_that_nobody_could_read_stops_the_series_with_its_uid(worksho
         source.add_new(0x00081140, "OB", b"\xfe\xff\x00\xe0\x08\x00\x00\x00\x08\x00\x50\x11ZZ\xff\xff")
 
     paths = workshop.source(sequence)
-    loaded = load_volume(paths)
     paths[0].write_bytes(paths[0].read_bytes().replace(b"\x08\x00\x40\x11OB", b"\x08\x00\x40\x11SQ"))
+    loaded = load_volume(paths)
     reason = r"header of instance 1\.2\.826\.0\.1\.1 cannot be copied: \(0008,1150\) has the VR 'ZZ'.*stopped"
     with pytest.raises(PermanentError, match=reason):
         workshop.derive([], loaded=loaded)
