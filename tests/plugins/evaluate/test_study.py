@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from once import once
 
 from plugins.ct_harmonizer.evaluate import report, study, tables
 from plugins.ct_harmonizer.evaluate.methods import named
@@ -18,18 +19,24 @@ PLAN = Plan(phantoms=1, seed=5, slices=2, matrix=128)
 NAMES = ("Force Br40 100 mAs", "Force Br69 20 mAs")
 
 
+ENERGIES = study.bands.Reference((8.0, 12.0, 16.0, 20.0, 25.0))
+
+
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory) -> tuple[list[study.Row], Path, dict]:
     """Rows of one phantom in two renditions and one nodule, with the file they are in."""
-    folder = tmp_path_factory.mktemp("rows")
-    energies = study.bands.Reference((8.0, 12.0, 16.0, 20.0, 25.0))
+    rows, folder = once(tmp_path_factory, "study", lambda: _study(tmp_path_factory.mktemp("rows")))
+    return rows, folder, named(ENERGIES, shipped())
+
+
+def _study(folder: Path) -> tuple[list[study.Row], Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Plan, "renditions", lambda _self: tuple(by_name(name) for name in NAMES))
         patch.setattr(study, "_NODULE_RENDITIONS", NAMES[:1])
-        rows = study._phantom(PLAN, energies, folder, PLAN.seed)
-        again = study._phantom(PLAN, energies, folder, PLAN.seed)
+        rows = study._phantom(PLAN, ENERGIES, folder, PLAN.seed)
+        again = study._phantom(PLAN, ENERGIES, folder, PLAN.seed)
     assert rows == again
-    return rows, folder, named(energies, shipped())
+    return rows, folder
 
 
 def test_a_line_that_was_cut_short_is_taken_off(studied, tmp_path) -> None:
