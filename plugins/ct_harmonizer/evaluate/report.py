@@ -34,6 +34,10 @@ def write(rows: Sequence[Row], plan: Plan, compared: dict[str, Method], folder: 
     sections: list[tuple[str, Table | str]] = [
         ("Acceptance: mean over phantoms, the paper's renditions", tables.acceptance(rows)),
         ("All renditions: mean±SD between phantoms (95 % interval of the mean)", tables.comparison(rows)),
+        (
+            "Kernels never trained on: mean±SD between phantoms (95 % interval of the mean)",
+            tables.comparison(rows, tables.NEVER_TRAINED_ON),
+        ),
         ("Gain over what is not harmonized, paired by phantom", tables.gains(rows)),
         ("Gain over the U-Net alone, paired by phantom", tables.gains(rows, UNET)),
         ("Variability: one patient's figure across the paper's renditions", tables.spreads(rows)),

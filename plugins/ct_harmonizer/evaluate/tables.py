@@ -12,6 +12,7 @@ from plugins.ct_harmonizer.evaluate.resolution import JUDGED_F50_PER_MM
 from plugins.ct_harmonizer.evaluate.statistics import Estimate, estimate, paired_gain
 from plugins.ct_harmonizer.evaluate.study import Row, of
 from plugins.ct_harmonizer.evaluate.variability import spread
+from plugins.ct_harmonizer.simulate.renditions import UNSEEN
 
 REFERENCE = "Force Br40 100 mAs"  # the batch that ComBat brings others to
 COMBAT = "ComBat on figures"
@@ -62,9 +63,14 @@ def methods_of(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row["method"] for row in rows if row["method"]))
 
 
+PAPER, OTHERS, NEVER_TRAINED_ON = "paper's renditions", "other scanners", "kernels never trained on"
+
+
 def group_of(row: Row) -> str:
-    """The paper's renditions, or other scanners' (`simulate.renditions`)."""
-    return "paper's renditions" if row["rendition"].startswith("Force") else "other scanners"
+    """The paper's renditions, other scanners', or `simulate.renditions.unseen`."""
+    if row["rendition"].startswith(UNSEEN):
+        return NEVER_TRAINED_ON
+    return PAPER if row["rendition"].startswith("Force") else OTHERS
 
 
 def kernel_of(row: Row) -> str:
@@ -79,8 +85,9 @@ def told(found: Estimate, digits: int = 1) -> str:
     return f"{found.mean:.{digits}f}±{found.deviation:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 
-def comparison(rows: Sequence[Row]) -> list[list[str]]:
-    """Head and a line a method: every figure of chests."""
+def comparison(rows: Sequence[Row], group: str | None = None) -> list[list[str]]:
+    """Head and a line a method: every figure of chests, of one group where one is given."""
+    rows = [row for row in rows if group in {None, group_of(row)}]
     lines = [["method", *(figure.name for figure in FIGURES)]]
     for method in methods_of(rows):
         own = of(rows, "chest", method)
@@ -114,9 +121,9 @@ def spreads(rows: Sequence[Row]) -> list[list[str]]:
     """SD across the paper's renditions of each patient's LAA-950 and Perc15, ComBat on the identity's figures beside the methods."""
     lines = [["method", "SD LAA-950 points", "SD Perc15 HU"]]
     for method in methods_of(rows):
-        own = [row for row in of(rows, "chest", method) if group_of(row) == "paper's renditions"]
+        own = [row for row in of(rows, "chest", method) if group_of(row) == PAPER]
         lines.append([method, *_spread_cells(own)])
-    own = [row for row in of(rows, "chest", "identity") if group_of(row) == "paper's renditions"]
+    own = [row for row in of(rows, "chest", "identity") if group_of(row) == PAPER]
     adjusted = combat_rows(own)
     if adjusted:
         lines.append([COMBAT, *_spread_cells(adjusted)])
@@ -191,7 +198,7 @@ class Bar:
 
 def bars(rows: Sequence[Row], method: str) -> list[Bar]:
     """The acceptance bars of one method: chests in the paper's renditions, nodules of 6 mm and more."""
-    chests = [row for row in of(rows, "chest", method) if group_of(row) == "paper's renditions"]
+    chests = [row for row in of(rows, "chest", method) if group_of(row) == PAPER]
     found = {figure.name: by_phantom(chests, figure.of_row) for figure in FIGURES}
     mean = {name: float(np.mean(list(values.values()))) if values else None for name, values in found.items()}
     shift = by_phantom(chests, _absolute("error_mean_hu"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +44,47 @@ class Kernel:
 
     def _falls_to(self, level: float) -> float:
         return _falls_to(level, self.mtf, self.f10_per_mm, 10 * self.f10_per_mm)
+
+
+@dataclass(frozen=True, slots=True)
+class Windowed:
+    """MTF(f) = (1 + b sin^2(pi f / c)) w(f / c) below the cut-off c and 0 beyond: windows that textbooks put on the ramp (Kak and Slaney 1988, chapter 3).
+
+    No curve of `Kernel` is like one of these, which makes them kernels that nothing was trained on.
+    """
+
+    name: str
+    window: Literal["hann", "cosine", "sinc"]
+    cutoff_per_mm: float  # c
+    enhancement: float = 0.0  # b
+
+    def mtf(self, frequency_per_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The modulation transfer at each frequency in cycles/mm; 1 at zero."""
+        relative = np.minimum(np.abs(frequency_per_mm) / self.cutoff_per_mm, 1.0)
+        window = {
+            "hann": 0.5 + 0.5 * np.cos(np.pi * relative),
+            "cosine": np.cos(np.pi * relative / 2),
+            "sinc": np.sinc(relative),
+        }[self.window]
+        return np.asarray((1 + self.enhancement * np.sin(np.pi * relative) ** 2) * np.maximum(window, 0.0))
+
+    @property
+    def f50_per_mm(self) -> float:
+        """Where the MTF is 0.5."""
+        return _falls_to(0.5, self.mtf, 0.0, self.cutoff_per_mm)
+
+    @property
+    def limit_per_mm(self) -> float:
+        """The frequency above which there is nothing."""
+        return self.cutoff_per_mm
+
+    @property
+    def seen_per_mm(self) -> float:
+        """The frequency above which the MTF is under 1/100: as far as a detector must see for this kernel."""
+        return _falls_to(1e-2, self.mtf, 0.0, self.cutoff_per_mm)
+
+
+AnyKernel = Kernel | Windowed
 
 
 def kernel(name: str, f50_per_mm: float, f10_per_mm: float, enhancement: float = 0.0) -> Kernel:

@@ -9,14 +9,14 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from plugins.ct_harmonizer.simulate.kernels import Kernel
+from plugins.ct_harmonizer.simulate.kernels import AnyKernel
 from plugins.ct_harmonizer.simulate.polar import Grid, synthesise
 from plugins.ct_harmonizer.simulate.scanner import Scanner
 
 LOWEST_HU = -1024.0  # a scanner stores no less
 
 
-def reconstruct(water_mm: Tensor, scanner: Scanner, kernel: Kernel, grid: Grid) -> Tensor:
+def reconstruct(water_mm: Tensor, scanner: Scanner, kernel: AnyKernel, grid: Grid) -> Tensor:
     """Slices (slice, row, column) in HU, not clipped, whose MTF at the isocentre is the kernel's.
 
     Args:
@@ -64,7 +64,7 @@ def _ramp(length: int, pitch_mm: float) -> np.ndarray[tuple[int], np.dtype[np.fl
     return np.asarray(np.fft.fft(ramp).real * pitch_mm)
 
 
-def _apodisation(length: int, scanner: Scanner, kernel: Kernel) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _apodisation(length: int, scanner: Scanner, kernel: AnyKernel) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     frequency = np.fft.fftfreq(length, scanner.pitch_mm).astype(np.float64)
     return np.asarray(kernel.mtf(frequency) / np.maximum(scanner.mtf(frequency), 0.05))
 

@@ -17,7 +17,7 @@ from torch import Generator, Tensor
 
 from plugins.ct_harmonizer.simulate.beam import Beam
 from plugins.ct_harmonizer.simulate.iterative import regularise
-from plugins.ct_harmonizer.simulate.kernels import Kernel, peaked
+from plugins.ct_harmonizer.simulate.kernels import AnyKernel, Windowed, peaked
 from plugins.ct_harmonizer.simulate.polar import Grid
 from plugins.ct_harmonizer.simulate.reconstruct import clip, reconstruct
 from plugins.ct_harmonizer.simulate.scanner import Exposure, Scanner, count
@@ -77,6 +77,14 @@ _PHILIPS = {
     "D": (0.500, 0.910, 1.0),
     "YA": (0.690, 1.010, 1.25),  # between
 }
+UNSEEN = "Windowed"  # what the names of `unseen` begin with
+_WINDOWED = (
+    Windowed("Hann 0.8", "hann", 0.8),
+    Windowed("Hann 1.4", "hann", 1.4),
+    Windowed("cosine 1.0", "cosine", 1.0),
+    Windowed("sinc 0.9", "sinc", 0.9),
+    Windowed("raised Hann 1.4", "hann", 1.4, enhancement=1.0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +93,11 @@ class Rendition:
 
     name: str
     scanner: Scanner
-    kernel: Kernel
+    kernel: AnyKernel
     strength: int = 0  # of the iterative reconstruction, 0 for filtered back-projection
 
     @classmethod
-    def of(cls, name: str, scanner: Scanner, kernel: Kernel, strength: int = 0) -> Rendition:
+    def of(cls, name: str, scanner: Scanner, kernel: AnyKernel, strength: int = 0) -> Rendition:
         """With the scanner's bins as fine as the kernel needs."""
         return cls(name, scanner.resolving(kernel.seen_per_mm), kernel, strength)
 
@@ -142,13 +150,23 @@ def others() -> tuple[Rendition, ...]:
     )
 
 
+@cache
+def unseen() -> tuple[Rendition, ...]:
+    """Kernels of shapes that `random` never draws, at 100 and at 20 mAs: to see how a network does on what nobody trained it on."""
+    return tuple(
+        Rendition.of(f"{UNSEEN} {kernel.name} {mas:.0f} mAs", replace(FORCE, tube_current_time_mas=mas), kernel)
+        for mas in (100.0, 20.0)
+        for kernel in _WINDOWED
+    )
+
+
 def by_name(name: str) -> Rendition:
-    """One of `paper` or `others`.
+    """One of `paper`, `others` or `unseen`.
 
     Raises:
         ValueError: none is called that.
     """
-    known = {rendition.name: rendition for rendition in (*paper(), *others())}
+    known = {rendition.name: rendition for rendition in (*paper(), *others(), *unseen())}
     if name not in known:
         raise ValueError(f"no rendition {name!r}; there are {', '.join(known)}")
     return known[name]

@@ -12,7 +12,7 @@ from once import once
 from plugins.ct_harmonizer.evaluate import report, study, tables
 from plugins.ct_harmonizer.evaluate.methods import named
 from plugins.ct_harmonizer.evaluate.study import Plan
-from plugins.ct_harmonizer.simulate.renditions import by_name
+from plugins.ct_harmonizer.simulate.renditions import by_name, unseen
 from plugins.ct_harmonizer.weights import shipped
 
 PLAN = Plan(phantoms=1, seed=5, slices=2, matrix=128)
@@ -85,6 +85,14 @@ def test_the_report_holds_every_table_and_picture(studied, tmp_path) -> None:
         assert f"network {shipped().name}" in text
     assert (tmp_path / "slices.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "bland-altman.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_kernels_never_trained_on_have_a_table_of_their_own(studied) -> None:
+    rows = studied[0]
+    new = [{**row, "rendition": unseen()[0].name} for row in rows if row["rendition"] == NAMES[1]]
+    lines = tables.comparison([*rows, *new], tables.NEVER_TRAINED_ON)
+    assert len(lines) == 8
+    assert lines == tables.comparison(new) != tables.comparison(rows)
 
 
 def test_rows_of_other_images_are_not_mixed(tmp_path) -> None:

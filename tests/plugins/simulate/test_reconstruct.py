@@ -9,7 +9,7 @@ import torch
 from plugins.ct_harmonizer.simulate.kernels import SHARP, SOFT, kernel
 from plugins.ct_harmonizer.simulate.polar import Grid
 from plugins.ct_harmonizer.simulate.reconstruct import _ramp, clip, pack, reconstruct, unpack
-from plugins.ct_harmonizer.simulate.renditions import by_name, others, paper
+from plugins.ct_harmonizer.simulate.renditions import by_name, others, paper, unseen
 from plugins.ct_harmonizer.simulate.scanner import Scanner, count, expose, project
 
 SCANNER = Scanner()
@@ -94,7 +94,7 @@ def thin_wire():
     return project(-1000 + 500 * torch.exp(-(radius_mm(fine)[None] ** 2) / (2 * THIN_MM**2)), fine, finest, 0.0)
 
 
-NAMED = {rendition.kernel: rendition for rendition in (*others(), *paper())}.values()  # one for each kernel
+NAMED = {rendition.kernel: rendition for rendition in (*unseen(), *others(), *paper())}.values()  # one for each kernel
 
 
 @pytest.mark.parametrize("rendition", NAMED, ids=lambda rendition: rendition.name)

@@ -1,8 +1,20 @@
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
+from plugins.ct_harmonizer.simulate.kernels import peaked
 from plugins.ct_harmonizer.simulate.polar import Grid
-from plugins.ct_harmonizer.simulate.renditions import HELD_OUT_F50, by_name, drawn_on, others, paper, random, sharpest
+from plugins.ct_harmonizer.simulate.renditions import (
+    HELD_OUT_F50,
+    by_name,
+    drawn_on,
+    others,
+    paper,
+    random,
+    sharpest,
+    unseen,
+)
 
 
 def f50(rendition, radius_mm=0.0):
@@ -60,6 +72,20 @@ def test_random_renditions_follow_their_seed_and_enclose_the_named_ones():
     assert all(
         one.scanner.mtf(np.array(one.kernel.f10_per_mm)) >= 0.3 for one in drawn
     )  # no vendor lifts what it hardly sees
+
+
+@pytest.mark.parametrize("rendition", unseen()[:5], ids=lambda rendition: rendition.name)
+def test_what_is_said_to_be_unseen_has_a_shape_that_training_never_draws(rendition):
+    frequency = np.linspace(0, 2, 2001)
+    curve = rendition.kernel.mtf(frequency)
+    f50, f10 = (float(frequency[np.flatnonzero(curve >= level)[-1]]) for level in (0.5, 0.1))
+    assert f50 == pytest.approx(rendition.kernel.f50_per_mm, abs=0.001)
+    assert by_name(rendition.name) == rendition
+    nearest = 1.0
+    for peak in np.linspace(1, 1.45, 10):
+        with suppress(ValueError):  # no such curve
+            nearest = min(nearest, float(np.abs(peaked("any", f50, f10, peak).mtf(frequency) - curve).max()))
+    assert 0.02 < nearest < 1
 
 
 def test_a_name_that_is_none_is_refused_with_those_that_are():
