@@ -6,8 +6,11 @@ that simulate slower than they train.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -174,13 +177,46 @@ class Pool:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def fill(self, seeds: Sequence[int], *, slices: int, count: int, matrix: int) -> Iterator[Path]:
-        """Make what is not there yet, and tell each file as it is done."""
-        for seed in seeds:
-            path = self._folder / f"{seed:06d}.npz"
-            if not path.exists():
-                scan(random_session(seed, slices=slices, count=count, matrix=matrix), seed).save(path)
-            yield path
+    @contextmanager
+    def growing(
+        self,
+        seeds: Sequence[int],
+        *,
+        first: int,
+        slices: int,
+        count: int,
+        matrix: int,
+        jobs: int,
+        tell: Callable[[str], None],
+    ) -> Iterator[None]:
+        """Draw the patients that are not there yet on so many processes: the block begins when `first` are there, and the others are drawn beside it.
+
+        At its end those that are not drawn yet are let go of; another time they are drawn. `tell` gets a line a patient, and one where a patient cannot be
+        drawn; one of the first that cannot raises its error here.
+        """
+        for draft in self._folder.glob(".*.npz"):  # of a process that was killed
+            draft.unlink(missing_ok=True)
+        paths = {seed: self._folder / f"{seed:06d}.npz" for seed in seeds}
+        missing = {seed: path for seed, path in paths.items() if not path.exists()}
+        there = iter(range(len(paths) - len(missing) + 1, len(paths) + 1))
+
+        def told(path: Path) -> None:
+            tell(f"{path.name}: {next(there)} of {len(paths)} patients")
+
+        def failed(error: BaseException) -> None:
+            tell(f"a patient could not be drawn: {error!r}")
+
+        draw = partial(_draw, slices=slices, count=count, matrix=matrix)
+        with get_context("spawn").Pool(jobs, initializer=torch.set_num_threads, initargs=(1,)) as processes:
+            drawn = [processes.apply_async(draw, job, {}, told, failed) for job in missing.items()]
+            for one in drawn[: max(min(first, len(paths)) - len(paths) + len(missing), 0)]:
+                one.get()
+            yield
 
     def files(self) -> list[Path]:
         return sorted(path for path in self._folder.glob("*.npz") if not path.name.startswith("."))
+
+
+def _draw(seed: int, path: Path, *, slices: int, count: int, matrix: int) -> Path:
+    scan(random_session(seed, slices=slices, count=count, matrix=matrix), seed).save(path)
+    return path

@@ -45,3 +45,23 @@ def test_a_session_follows_its_seed_and_its_slices_lie_evenly_within_the_lungs()
     size = session.patient.size
     assert -110 * size <= session.z_mm.min() < session.z_mm.max() <= 60 * size
     assert {random_session(seed, slices=2, count=1).profile for seed in range(8)} == {"axial", "helical"}
+
+
+def test_a_pool_grows_beside_its_use_and_draws_no_patient_twice(shots, tmp_path):
+    shots.save(tmp_path / "000001.npz")
+    (tmp_path / ".000002-1f.npz").touch()  # left by a process that was killed
+    told, pool = [], Pool(tmp_path)
+    with pool.growing([1, 2], first=2, slices=2, count=1, matrix=64, jobs=1, tell=told.append):
+        assert [path.name for path in pool.files()] == ["000001.npz", "000002.npz"]
+    assert told == ["000002.npz: 2 of 2 patients"]
+    assert not list(tmp_path.glob(".*.npz"))
+    assert Shots.load(tmp_path / "000002.npz").hu.shape == (1, 2, 64, 64)
+    assert Shots.load(tmp_path / "000001.npz").hu.shape == shots.hu.shape
+    with pool.growing([1, 3], first=1, slices=2, count=1, matrix=64, jobs=1, tell=told.append):
+        assert not (tmp_path / "000003.npz").exists(), "the block does not wait for it"
+    with (
+        pytest.raises(ZeroDivisionError),
+        pool.growing([4], first=1, slices=0, count=1, matrix=64, jobs=1, tell=told.append),
+    ):
+        pass
+    assert "could not be drawn" in told[-1]
