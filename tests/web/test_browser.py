@@ -209,8 +209,8 @@ def test_a_series_is_seen_to_arrive_to_run_and_to_be_done_without_reloading(site
 
 
 def test_a_page_that_is_refused_its_first_connection_says_so_and_tries_again(site: Site, open_page):
-    def refuse(page: Page) -> None:
-        page.route("**/events", lambda route: route.fulfill(status=503), times=1)
+    def refuse(page: Page) -> None:  # for six seconds: the page may take some to be there
+        page.route("**/events", lambda route: route.fulfill(status=503), times=3)
 
     page = open_page(prepare=refuse, forgive="503")
     lost = page.get_by_text("The node does not answer")
