@@ -25,8 +25,7 @@ COMMANDS = dict(documents.commands())
 
 @pytest.mark.slow
 def test_the_readme_tells_the_truth(data: Path, tmp_path: Path):
-    chest = data / "chest" / "lung-dx-a0002-b40f"
-    (tmp_path / "chest").symlink_to(chest)
+    (tmp_path / "chest").symlink_to(data / "chest" / "lung-dx-a0002-b40f")
     (tmp_path / "config.yaml").symlink_to(ROOT / "config.yaml")
     lines = documented()
     assert len(lines) >= 10
@@ -38,7 +37,7 @@ def test_the_readme_tells_the_truth(data: Path, tmp_path: Path):
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         assert done.stdout.strip(), line
-    assert len(list((tmp_path / "harmonized").rglob("*.dcm"))) == len(list(chest.glob("*.dcm")))
+    assert len(list((tmp_path / "harmonized").rglob("*.dcm"))) == 30
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))

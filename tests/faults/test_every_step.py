@@ -53,8 +53,8 @@ def test_killed_at_each_step(start_node, pacs, data: Path):
 @pytest.mark.parametrize("victims", ["worker", "both"])
 def test_worker_lost_at_each_step(start_node, pacs, tmp_path: Path, victims: str):
     """A series a step; the worker dies there, alone or with the node, and is started again."""
-    quiet_s = 1.5  # longer than two of its slices may be apart on a busy machine: they would make two rounds
-    node = start_node(complete={"quiet_s": quiet_s}, destinations=[pacs.destination()])
+    # Longer than two of a series' slices may be apart on a busy machine: they would make two rounds.
+    node = start_node(complete={"quiet_s": 1.5}, destinations=[pacs.destination()])
     node.only_rule(
         plugin="slow", parameters={"seconds_a_slice": 0.3, "seconds_to_measure": 0.7, "seconds_to_check": 0.7}
     )
