@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from node.audit import Event
 from node.dicom.headers import as_read
 from node.dicom.uids import derived_instance_uid, derived_series_uid
+from node.dicom.values import uid_of
 from node.errors import PermanentError
 from node.journey import State
 from node.plugin import Measurement, Method
@@ -114,10 +115,9 @@ def _report(work: Work, method: Method, measurement: Measurement) -> WrittenRepo
     with work.look() as held:
         report, verdict = held.job.report or {}, held.job.verdict or {}
         number, made_at = held.job.round, held.job.started_at or datetime.now(UTC)
-    headers = [as_read(source) for source in work.loaded.sources]
-    sources = [str(header.get("SOPInstanceUID", "")) for header in headers]
+    sources = [uid_of(source) or "" for source in work.loaded.sources]
     derived = [derived_instance_uid(uid, method.name, method.version, method.fingerprint) for uid in sources]
-    first, settings = headers[0], work.context.config.derive
+    first, settings = as_read(work.loaded.sources[0]), work.context.config.derive
     try:
         return write(
             first, sources, derived, measurement, report, verdict, method, settings, work.folder, number, made_at

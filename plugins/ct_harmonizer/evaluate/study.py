@@ -25,7 +25,7 @@ from plugins.ct_harmonizer.evaluate.resolution import resolution
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM
 from plugins.ct_harmonizer.physics.filter import Gain, apply
 from plugins.ct_harmonizer.simulate.phantom.patient import random_patient
-from plugins.ct_harmonizer.simulate.renditions import Rendition, by_name, others, paper, unseen
+from plugins.ct_harmonizer.simulate.renditions import Rendition, all_named, by_name
 from plugins.ct_harmonizer.weights import FOLDER, PLAIN_FOLDER, shipped
 
 REFERENCE_SEED, REFERENCE_PHANTOMS = 700_001, 4  # phantoms whose truth band energies are brought to
@@ -59,7 +59,7 @@ class Plan:
 
     def renditions(self) -> tuple[Rendition, ...]:
         """The paper's 32, other scanners', and kernels that nothing was trained on."""
-        return (*paper(), *others(), *unseen())
+        return all_named()
 
 
 def run(plan: Plan, folder: Path, jobs: int, progress: Progress) -> list[Row]:

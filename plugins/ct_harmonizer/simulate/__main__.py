@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plugins.ct_harmonizer.simulate.phantom.patient import STANDARD_MAN, random_patient
-from plugins.ct_harmonizer.simulate.renditions import by_name, others, paper
+from plugins.ct_harmonizer.simulate.renditions import all_named, by_name
 from plugins.ct_harmonizer.simulate.series import DEFAULT_RENDITION, Request, Scan, scan_chest
 
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m plugins.ct_harmonizer.simulate",
         description=__doc__,
-        epilog="renditions: " + ", ".join(one.name for one in (*paper(), *others())),
+        epilog="renditions: " + ", ".join(one.name for one in all_named()),
     )
     parser.add_argument("--out", type=Path, required=True, help="an npz file, or a folder for a DICOM series")
     parser.add_argument("--patient", type=int, help="seed of a random patient; the standard man unless given")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import count as count_from
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -198,7 +199,8 @@ class Pool:
             draft.unlink(missing_ok=True)
         paths = {seed: self._folder / f"{seed:06d}.npz" for seed in seeds}
         missing = {seed: path for seed, path in paths.items() if not path.exists()}
-        there = iter(range(len(paths) - len(missing) + 1, len(paths) + 1))
+        kept = len(paths) - len(missing)
+        there = count_from(kept + 1)
 
         def told(path: Path) -> None:
             tell(f"{path.name}: {next(there)} of {len(paths)} patients")
@@ -209,7 +211,7 @@ class Pool:
         draw = partial(_draw, slices=slices, count=count, matrix=matrix)
         with get_context("spawn").Pool(jobs, initializer=torch.set_num_threads, initargs=(1,)) as processes:
             drawn = [processes.apply_async(draw, job, {}, told, failed) for job in missing.items()]
-            for one in drawn[: max(min(first, len(paths)) - len(paths) + len(missing), 0)]:
+            for one in drawn[: max(first - kept, 0)]:
                 one.get()
             yield
 

@@ -160,13 +160,18 @@ def unseen() -> tuple[Rendition, ...]:
     )
 
 
+def all_named() -> tuple[Rendition, ...]:
+    """All of `paper`, `others` and `unseen`."""
+    return (*paper(), *others(), *unseen())
+
+
 def by_name(name: str) -> Rendition:
-    """One of `paper`, `others` or `unseen`.
+    """One of `all_named`.
 
     Raises:
         ValueError: none is called that.
     """
-    known = {rendition.name: rendition for rendition in (*paper(), *others(), *unseen())}
+    known = {rendition.name: rendition for rendition in all_named()}
     if name not in known:
         raise ValueError(f"no rendition {name!r}; there are {', '.join(known)}")
     return known[name]
