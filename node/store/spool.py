@@ -19,7 +19,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -35,7 +35,7 @@ from node.dicom.part10 import FileMeta
 from node.errors import InvalidObject, TransientError
 from node.series import Arrival, Sender
 from node.store import removed
-from node.store.durable import PRIVATE, sync_file, sync_folder
+from node.store.durable import PRIVATE, FolderSyncer, sync_file, sync_folder
 from node.store.quarantine import Quarantine
 
 _log = structlog.get_logger(__name__)
@@ -167,7 +167,7 @@ class Spool:
         self._incoming.mkdir(exist_ok=True)
         self._lock = threading.Lock()
         self._durable_folders: set[Path] = set()
-        self._syncer = ThreadPoolExecutor(_SYNCERS, thread_name_prefix="sync")
+        self._syncer = FolderSyncer(_SYNCERS)
 
     def require_space(self) -> None:
         """Raises SpoolFull where less than the reserve is free."""
@@ -241,14 +241,14 @@ class Spool:
 
     def _make_durable(self, path: Path, sync: Callable[[], None]) -> None:
         """Bytes and name at once: the disk is told to write only once for both."""
-        name = self._syncer.submit(sync_folder, path.parent)
+        name_is_durable = self._syncer.begin(path.parent)
         try:
             sync()
         except OSError as error:
+            with suppress(OSError):
+                name_is_durable()
             raise _BytesRefused(error.errno, error.strerror) from error
-        finally:
-            wait((name,))
-        name.result()
+        name_is_durable()
 
     def _make_durable_folder(self, folder: Path) -> None:
         """Make a folder whose own name outlives a power cut, whoever made it."""
