@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
-from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from node.errors import PermanentError
 from node.plugin import Measurement, Method
 from node.store.durable import sync_folder
 
-_WRITERS = 12  # the disk syncs many at once for the price of one, while the next are made
+_THREADS = 3  # some write and wait for the disk while another makes the next; more only wait for the interpreter
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,39 +89,27 @@ def derive(  # noqa: PLR0917 - each is needed, and the workflow hands them on in
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob("*.tmp"):  # by a process that was killed
         left.unlink(missing_ok=True)
-    derived: list[Derived] = []
-    with ThreadPoolExecutor(_WRITERS, thread_name_prefix="derive") as pool:
-        writing: deque[Future[Derived]] = deque()
-        for made in _made(loaded, harmonized, common, folder, only):
-            writing.append(pool.submit(_write, *made))
-            if len(writing) > _WRITERS:  # no more than so many instances wait in memory for the disk
-                derived.append(writing.popleft().result())
-        derived += [written.result() for written in writing]
+    uids = [raw(source, "SOPInstanceUID").decode("ascii", "replace") for source in loaded.sources]
+    indices = [index for index, uid in enumerate(uids) if only is None or uid in only]
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="derive") as pool:
+        derived = list(pool.map(partial(_derive, loaded, harmonized, common, folder), indices))
     sync_folder(folder)
-    missing = sorted((only or set()) - {instance.source_sop_instance_uid for instance in derived})
+    missing = sorted(set(only or ()).difference(uids))
     if missing:
         raise PermanentError(f"series {loaded.series_instance_uid} has no instance {', '.join(missing)} to derive from")
     return derived
 
 
-def _made(
-    loaded: LoadedVolume,
-    harmonized: NDArray[np.float32],
-    common: Making,
-    folder: Path,
-    only: AbstractSet[str] | None,
-) -> Iterator[tuple[Derived, bytes]]:
-    """Each derived instance, checked, and the bytes of its file."""
-    for index, received in enumerate(loaded.sources):
-        source = as_read(received)  # what is looked at here is not for whoever derives next
-        source_uid = raw(source, "SOPInstanceUID").decode("ascii", "replace")
-        if only is not None and source_uid not in only:
-            continue
-        stored = representation(source, loaded.hu[index], loaded.padding[index])
-        content, clipped = _instance(source, harmonized[index], loaded.padding[index], stored, common)
-        uid = common.instance_uid(source_uid)
-        _require_fit(content, source, uid, source_uid)
-        yield Derived(source_uid, uid, folder / f"{index:04d}.dcm", "", clipped), content
+def _derive(loaded: LoadedVolume, harmonized: NDArray[np.float32], common: Making, folder: Path, index: int) -> Derived:
+    """One instance, checked and durable."""
+    source = as_read(loaded.sources[index])  # what is looked at here is not for whoever derives next
+    source_uid = raw(source, "SOPInstanceUID").decode("ascii", "replace")
+    stored = representation(source, loaded.hu[index], loaded.padding[index])
+    content, clipped = _instance(source, harmonized[index], loaded.padding[index], stored, common)
+    uid, path = common.instance_uid(source_uid), folder / f"{index:04d}.dcm"
+    _require_fit(content, source, uid, source_uid)
+    _write(path, content)
+    return Derived(source_uid, uid, path, hashlib.sha256(content).hexdigest(), clipped)
 
 
 def _instance(
@@ -157,13 +144,12 @@ def _require_fit(content: bytes, source: Dataset, uid: str, source_uid: str) -> 
         )
 
 
-def _write(derived: Derived, content: bytes) -> Derived:
+def _write(path: Path, content: bytes) -> None:
     """Durable under its name, or not there: written beside it, fsynced, renamed. The folder is fsynced once for all."""
     # The name is this process's own: a worker that was taken for dead may still be writing the same file.
-    temporary = derived.path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(derived.path)
-    return replace(derived, sha256=hashlib.sha256(content).hexdigest())
+    temporary.replace(path)

@@ -20,7 +20,7 @@ from orthanc_api_client import exceptions as api_errors
 from requests.adapters import HTTPAdapter
 
 from node.config import OrthancDestination
-from node.dicom.outgoing import Outgoing, examine
+from node.dicom.outgoing import examine
 from node.errors import OperatorError, TransientError
 from node.send.http import http_error, public_url
 from node.send.tally import Held, Tally
@@ -88,9 +88,8 @@ class _Client(OrthancApiClient):  # type: ignore[misc] # the package ships no ty
 
 def send(destination: OrthancDestination, paths: Sequence[Path], tally: Tally) -> None:
     """Upload every file, a few at a time; after a failure nothing more is begun."""
-    instances = [examine(path, destination.compression) for path in paths]
     with _client(destination) as client, ThreadPoolExecutor(_THREADS, thread_name_prefix="upload") as pool:
-        uploads = [pool.submit(_upload, client, instance) for instance in instances]
+        uploads = [pool.submit(_upload, client, path, destination.compression) for path in paths]
         try:
             for upload in as_completed(uploads):
                 upload.result()
@@ -124,8 +123,9 @@ def echo(destination: OrthancDestination) -> str:
     return f"{public_url(destination.url)} answers: Orthanc {system.get('Version', 'of unknown version')}"
 
 
-def _upload(client: _Client, instance: Outgoing) -> None:
+def _upload(client: _Client, path: Path, compression: str) -> None:
     """POST /instances. HTTP 200 is not enough: a script of the Orthanc's may have filtered the instance out."""
+    instance = examine(path, compression)
     with instance.open_as_sent() as file:
         content = file.read()
     answer = client.upload(content)

@@ -1,6 +1,7 @@
 """The durable workflow: measure -> harmonize -> check -> derive -> send -> confirm.
 
     worker     a process that takes jobs: its lock, its lease, its end
+    memory     what a worker keeps between two series
     run        one job: the steps in their order, and what becomes of an error
     work       what the steps share: the job while it is this worker's, the volume, the plugin, the progress
     compute    measure, harmonize, check

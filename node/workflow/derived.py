@@ -86,16 +86,18 @@ def derive(work: Work) -> None:
             # Made anew by another version of the method: what the destinations were sent was another series.
             held.session.execute(sa.delete(Delivery).where(Delivery.job_id == held.job.id))
         held.job.derived_series_uid = derived_uid
-        held.session.add_all(
-            DerivedInstance(
-                job_id=held.job.id,
-                source_instance_id=sources[one.source_sop_instance_uid],
-                sop_instance_uid=one.sop_instance_uid,
-                path=f"{held.job.id}/{one.path.name}",
-                sha256=one.sha256,
-            )
+        rows = [
+            {
+                "job_id": held.job.id,
+                "source_instance_id": sources[one.source_sop_instance_uid],
+                "sop_instance_uid": one.sop_instance_uid,
+                "path": f"{held.job.id}/{one.path.name}",
+                "sha256": one.sha256,
+            }
             for one in derived
-        )
+        ]
+        if rows:
+            held.session.execute(sa.insert(DerivedInstance), rows)
         if report is not None:
             _keep(held, report)
         held.move(

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import structlog
 
+from node.workflow import memory
+
 log = structlog.get_logger(__name__)
 
 EXIT_HUNG = 75
@@ -59,6 +61,9 @@ def memory_limit(limit_mb: int, give_up: Callable[[int], None]) -> Iterator[None
 
     def watch() -> None:
         while not done.wait(_LOOK_S):
+            if resident_mb() <= limit_mb:
+                continue
+            memory.give_back()  # what the series before left is not this step's
             used_mb = resident_mb()
             if used_mb <= limit_mb:
                 continue

@@ -23,6 +23,7 @@ from node.queue import POLL_S, Executor, Queue
 from node.store import leases
 from node.store.session import Database, DatabaseGone
 from node.store.tables import Job
+from node.workflow import memory
 from node.workflow.commitment import LONGEST_DELAY_S
 from node.workflow.run import run_job
 from node.workflow.takeover import take_over
@@ -52,6 +53,7 @@ def run_worker(
     With `exit_with_parent` the process also ends as soon as its standard input closes. A job in hand is let go of at
     every such end, and taken up where it stood by the next worker.
     """
+    memory.keep()
     worker = Worker(config, database, executor_id, steps, poll_s=poll_s, lease_s=lease_s)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -166,9 +168,10 @@ class Worker:
 
     def _beat(self) -> None:
         """Renew the lease and look after the jobs of the dead; a database that does not answer is asked again."""
-        wall = Watch()
+        wall, keeper = Watch(), memory.Keeper()
         due = time.monotonic() + self._lease_s / 4
         while not self._ending.wait(min(_LOOK_S, self._lease_s / 4)):
+            keeper.look(busy=self._executor.busy.locked())
             try:
                 self.database.require_there()
                 moved_s = wall.moved_s()
