@@ -16,4 +16,9 @@ The flow, one module a stage:
 Every stage writes audit records; stages meet in the database and never call each other.
 """
 
+import sys
+
 __version__ = "0.1.0"
+
+# pydicom imports GDCM, 18 MB, wherever it finds it; the node has it decode in a process of its own (`dicom.gdcm_process`).
+sys.modules.setdefault("gdcm", None)  # type: ignore[arg-type] # what the import system takes for "not there"

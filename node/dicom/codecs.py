@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 import threading
 from contextlib import nullcontext
-from importlib.util import find_spec
+from functools import cache
+from importlib.machinery import PathFinder
 from typing import Any, cast
 
 import numpy as np
@@ -85,7 +86,12 @@ def available() -> dict[str, str | None]:
 def codec_of(syntax: str) -> str | None:
     """The package that decodes a transfer syntax; None where there is none, or it is not installed."""
     codec = _CODECS.get(syntax)
-    return codec if codec and all(find_spec(module) for module in _MODULES[codec]) else None
+    return codec if codec and all(map(_installed, _MODULES[codec])) else None
+
+
+@cache
+def _installed(module: str) -> bool:
+    return PathFinder.find_spec(module) is not None
 
 
 def name_of(syntax: str) -> str:
