@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import gdcm  # noqa: F401 - before the node, which hides it from pydicom: the tests decode as any reader does
 import pytest
 
 from node.store.session import Database, upgrade

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from email.message import Message
+from typing import Any
 
 from node.errors import PermanentError
 
@@ -28,7 +29,10 @@ def media_type(header: str) -> tuple[str, dict[str, str]]:
     """The media type of a Content-Type, in lower case, and its parameters."""
     message = Message()
     message["Content-Type"] = header.replace("\r", " ").replace("\n", " ")
-    return message.get_content_type() if header.strip() else "", dict(message.get_params(failobj=[])[1:])
+    # With a character set and language before it, RFC 2231, which say nothing of what is looked at here: that is ASCII.
+    given: Any = message.get_params(failobj=[])[1:]  # declared to be text alone
+    parameters = {name: value[2] if isinstance(value, tuple) else value for name, value in given}
+    return message.get_content_type() if header.strip() else "", parameters
 
 
 def boundary_of(parameters: Mapping[str, str]) -> bytes:

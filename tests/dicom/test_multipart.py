@@ -121,6 +121,13 @@ def test_a_part_is_read_as_it_comes():
     assert most <= 2 * len(piece)
 
 
+def test_a_boundary_may_come_with_its_character_set_or_in_pieces():
+    assert boundary_of(media_type("multipart/related; boundary*=utf-8''fron%20tier")[1]) == b"fron tier"
+    assert boundary_of(media_type("multipart/related; boundary*0=fron; boundary*1=tier")[1]) == b"frontier"
+    with pytest.raises(MultipartError, match="names no boundary"):
+        boundary_of(media_type("multipart/related; boundary*=\0''%ff")[1])
+
+
 def test_the_boundary_is_what_the_content_type_says():
     kind, parameters = media_type('Multipart/Related; type="application/dicom"; boundary="a b=c"')
     assert (kind, parameters["type"]) == ("multipart/related", "application/dicom")
