@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32
 
@@ -49,6 +49,14 @@ class Identity:
     series_instance_uid: str
 
 
+class Seekable(Protocol):
+    """What is needed of a file."""
+
+    def tell(self) -> int: ...
+    def seek(self, to: int, whence: int = 0, /) -> int: ...
+    def read(self, count: int, /) -> bytes: ...
+
+
 class InvalidDataSet(InvalidObject):
     """A data set that cannot be taken, with the UIDs that were found in it before it went wrong."""
 
@@ -59,7 +67,7 @@ class InvalidDataSet(InvalidObject):
         self.series_instance_uid = found.get(0x0020000E)
 
 
-def identify(file: BinaryIO, transfer_syntax_uid: str) -> Identity:
+def identify(file: Seekable, transfer_syntax_uid: str) -> Identity:
     """Walk the data set from where `file` stands to its end.
 
     Raises:
@@ -87,7 +95,7 @@ class _Source(Protocol):
 
 
 class _Plain:
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Seekable) -> None:
         self._file, self._start = file, file.tell()
         self._size = file.seek(0, 2) - self._start
         file.seek(self._start)
@@ -109,7 +117,7 @@ class _Plain:
 class _Inflated:
     """The data set behind Deflated Explicit VR Little Endian (PS3.5 section A.5), a chunk at a time."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Seekable) -> None:
         self._file, self._inflate = file, zlib.decompressobj(-zlib.MAX_WBITS)
         self._held, self._used = b"", 0  # inflated, and how much of it was taken
         self.at = 0

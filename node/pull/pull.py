@@ -23,8 +23,9 @@ from node.pull.route import Offered, Route
 from node.receive import Indexer, Intake, Outcome, Status
 from node.receive.intake import Readable
 from node.series import Sender
+from node.store.incoming import Incoming, SpoolFull
 from node.store.session import Database
-from node.store.spool import Incoming, Spool, SpoolFull
+from node.store.spool import Spool
 from node.store.tables import Series
 
 _log = structlog.get_logger(__name__)

@@ -14,13 +14,14 @@ import structlog
 from node.audit import Event
 from node.dicom import part10
 from node.dicom.associations import CT_STORAGE
-from node.dicom.elements import Identity, InvalidDataSet, identify
+from node.dicom.elements import Identity, InvalidDataSet
 from node.dicom.part10 import FileMeta
 from node.dicom.uids import is_valid
 from node.errors import InvalidObject
 from node.receive.index import Item, Refusal
 from node.series import Sender
-from node.store.spool import Incoming, Placement, Spool, SpoolFull, arrival, sender_of
+from node.store.incoming import Incoming, SpoolFull
+from node.store.spool import Placement, Spool, arrival, sender_of
 
 _log = structlog.get_logger(__name__)
 
@@ -167,9 +168,7 @@ class Intake:
         incoming.finish()
         meta = incoming.meta
         try:
-            with incoming.path.open("rb") as file:
-                part10.read(file)
-                identity = identify(file, meta.transfer_syntax_uid)
+            identity = incoming.identify()
         except InvalidDataSet as error:
             known = Identity(
                 meta.sop_class_uid,

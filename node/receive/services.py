@@ -19,7 +19,7 @@ from node.errors import HarmonodeError
 from node.receive.intake import Intake, Outcome, Status
 from node.receive.notices import Followup
 from node.series import Sender
-from node.store.spool import Incoming, SpoolFull
+from node.store.incoming import Incoming, SpoolFull
 
 _LITTLE_ENDIAN = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 _AFFECTED = (Element.AFFECTED_SOP_CLASS_UID, Element.AFFECTED_SOP_INSTANCE_UID)

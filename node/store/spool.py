@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
 from pathlib import Path
-from typing import BinaryIO
 from uuid import uuid4
 
 import structlog
@@ -32,22 +31,18 @@ import structlog
 from node.dicom import part10
 from node.dicom.elements import Identity, identify
 from node.dicom.part10 import FileMeta
-from node.errors import InvalidObject, TransientError
+from node.errors import InvalidObject
 from node.series import Arrival, Sender
 from node.store import removed
 from node.store.durable import PRIVATE, FolderSyncer, sync_file, sync_folder
+from node.store.incoming import Incoming, SpoolFull
 from node.store.quarantine import Quarantine
 
 _log = structlog.get_logger(__name__)
 
-_LOOK_EVERY_BYTES = 8 << 20  # how often the free space is looked at while an object arrives
 _KEY_LENGTH = 32  # hexadecimal digits of SHA-256: 128 bits
 _REMEMBERED_FOLDERS = 4096
 _SYNCERS = 8  # folders that are made durable at one time
-
-
-class SpoolFull(TransientError):
-    """The spool cannot take an object now: no space beyond the reserve, or the disk refuses to write."""
 
 
 class _BytesRefused(OSError):
@@ -70,87 +65,6 @@ class Placed:
     path: str  # relative to the spool
     size_bytes: int  # of the file that lies there; 0 for OTHER
     at: datetime
-
-
-class Incoming:
-    """An object on its way in: File Meta Information, then the data set as it comes, hashed as it comes.
-
-    `write` never raises: what it could not write is remembered in `failure`, and nothing is left on the disk.
-    """
-
-    def __init__(self, path: Path, meta: FileMeta, spool: Spool) -> None:
-        self.path, self.meta, self.failure = path, meta, ""
-        self._spool, self._hash, self._since_look = spool, hashlib.sha256(), 0
-        self._file: BinaryIO | None = path.open("xb", buffering=0)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells `sweep` that somebody writes it
-        encoded = part10.encode(meta)
-        self._seal_at = len(encoded) - part10.SEAL_BYTES
-        self._put(encoded)
-
-    @property
-    def sha256(self) -> str:
-        """Of the data set alone."""
-        return self._hash.hexdigest()
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append a piece of the data set."""
-        if self._file is None:
-            return
-        self._hash.update(data)
-        self._since_look += len(data)
-        if self._since_look >= _LOOK_EVERY_BYTES:
-            self._since_look = 0
-            try:
-                self._spool.require_space()
-            except SpoolFull as error:
-                self._fail(str(error))
-                return
-        self._put(data)
-
-    def finish(self) -> None:
-        """Seal it: the object is whole.
-
-        Raises:
-            SpoolFull: it could not be written; nothing is left.
-        """
-        if self._file is not None:
-            try:
-                os.pwrite(self._file.fileno(), self._hash.digest(), self._seal_at)
-            except OSError as error:
-                self._fail(f"{self.path} cannot be written: {error.strerror}")
-        if self.failure:
-            raise SpoolFull(self.failure)
-
-    def sync(self) -> None:
-        """Make the bytes durable.
-
-        Raises:
-            OSError: the disk refuses.
-        """
-        if self._file is not None:
-            os.fsync(self._file.fileno())
-
-    def discard(self) -> None:
-        """Leave nothing behind. May be called at any time, and twice."""
-        self._close()
-        self.path.unlink(missing_ok=True)
-
-    def _put(self, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        try:
-            while view and self._file is not None:
-                view = view[self._file.write(view) :]
-        except OSError as error:
-            self._fail(f"{self.path} cannot be written: {error.strerror}")
-
-    def _fail(self, why: str) -> None:
-        self.failure = why
-        self.discard()
-
-    def _close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
 
 
 class Spool:
@@ -185,7 +99,7 @@ class Spool:
         """
         self.require_space()
         try:
-            return Incoming(self._incoming / f"{uuid4().hex}.part", meta, self)
+            return Incoming(self._incoming / f"{uuid4().hex}.part", meta, self.require_space)
         except OSError as error:
             raise SpoolFull(f"no file can be made in {self._incoming}: {error.strerror}") from error
 
@@ -202,7 +116,8 @@ class Spool:
         path = self.path_of(identity)
         try:
             placement = self._link(incoming, path)
-            size = 0 if placement is Placement.OTHER else path.stat().st_size
+            sizes = {Placement.NEW: incoming.size_bytes, Placement.OTHER: 0}
+            size = sizes[placement] if placement in sizes else path.stat().st_size
         except OSError as error:
             incoming.discard()
             raise SpoolFull(f"{path} cannot be made: {error.strerror}") from error

@@ -16,7 +16,8 @@ from node.dicom import part10
 from node.dicom.elements import Identity
 from node.dicom.part10 import FileMeta
 from node.errors import ErrorKind, InvalidObject
-from node.store.spool import Placement, Spool, SpoolFull, data_set_sha256
+from node.store.incoming import SpoolFull
+from node.store.spool import Placement, Spool, data_set_sha256
 
 META = FileMeta("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", "1.2.840.10008.1.2.1", "CT1", "HARMONODE", "10.1.2.3")
 IDENTITY = Identity("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4", "1.2", "1.2.3")

@@ -24,7 +24,7 @@ from node.dicom.multipart import MultipartError, boundary_of, media_type, parts
 from node.receive import Intake, Outcome, Status
 from node.receive.intake import Readable
 from node.series import Sender
-from node.store.spool import SpoolFull
+from node.store.incoming import SpoolFull
 from node.web.auth import Person, address_of, require
 from node.web.dicomweb import answers
 from node.web.dicomweb.answers import Refused
