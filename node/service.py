@@ -260,7 +260,7 @@ def work(config: Config, executor_id: str, *, exit_with_parent: bool) -> None:
     Raises:
         OperatorError: there is no database, or not of this release: the node makes it, a worker never does.
     """
-    from node.derive import derive, write_report  # 16 MB of concepts, which the node that receives has no use for
+    from node.derive import derive, write_report  # which the node that receives has no use for
 
     file = sqlite_file(config.url)
     if file is not None and not file.exists():

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydicom import Dataset
-from pydicom.sr.codedict import codes
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
 from node import __version__
@@ -197,6 +196,7 @@ def _content(figures: _Told, method: Method, settings: Derive, source_series: st
         TrackingIdentifier,
         UIDRefContentItem,
     )
+    from pydicom.sr.codedict import codes  # 16 MB of concepts, for the first figures that are told
 
     algorithm = AlgorithmIdentification(
         method.name, method.version, [f"fingerprint {method.fingerprint}", _plain(method.description)]

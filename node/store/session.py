@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -132,20 +133,27 @@ def _alembic(url: str) -> AlembicConfig:
 
 def upgrade(url: str) -> None:
     """Bring the database to the newest migration; creates it where there is none."""
-    from alembic import command
+    database = Database(url)
+    current, newest = revision(database)
+    database.close()
+    if current != newest:
+        from alembic import command
 
-    Database(url).close()
-    command.upgrade(_alembic(url), "head")
+        command.upgrade(_alembic(url), "head")
 
 
-def revision(database: Database) -> tuple[str | None, str | None]:
-    """The migration the database is at, and the newest one."""
-    from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
-
-    head = ScriptDirectory.from_config(_alembic(database.url)).get_current_head()
+def revision(database: Database) -> tuple[str | None, str]:
+    """The migration the database is at, and the newest one: without Alembic, which takes every process 6 MB and 0.2 s."""
+    scripts = [path.read_text() for path in (migrations_dir() / "versions").glob("*.py")]
+    (newest,) = set(_named("revision", scripts)).difference(_named("down_revision", scripts))
     with database.engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision(), head
+        there = sa.inspect(connection).has_table("alembic_version")
+        current = connection.scalar(sa.text("SELECT version_num FROM alembic_version")) if there else None
+    return current, newest
+
+
+def _named(name: str, scripts: list[str]) -> list[str]:
+    return [found for script in scripts for found in re.findall(rf'^{name} = "(\w+)"', script, re.MULTILINE)]
 
 
 def require_current(database: Database) -> None:
