@@ -8,7 +8,6 @@ group of measurements says which of the two it is of.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +25,7 @@ from node.derive.provenance import PROCESSING_EQUIPMENT
 from node.dicom import uids
 from node.dicom.values import text
 from node.plugin import Measurement, Method, Quantity
-from node.store.durable import sync_folder
+from node.store.durable import write_whole
 
 if TYPE_CHECKING:
     from highdicom.sr import CodedConcept
@@ -132,13 +131,7 @@ def write_report(  # noqa: PLR0917 - as `derive`
     document.save_as(buffer, enforce_file_format=True)
     content = buffer.getvalue()
     path = folder / "report.dcm"
-    temporary = folder / f"report.{os.getpid()}.tmp"
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    sync_folder(folder)
+    write_whole(path, content)
     return Reported(series_uid, instance_uid, path, hashlib.sha256(content).hexdigest())
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from node.dicom.headers import as_read, parse_header
 from node.dicom.volume import LoadedVolume
 from node.errors import PermanentError
 from node.plugin import Measurement, Method
-from node.store.durable import sync_folder
+from node.store.durable import sync_folder, write_whole
 
 _THREADS = 3  # some write and wait for the disk while another makes the next; more only wait for the interpreter
 
@@ -108,7 +107,7 @@ def _derive(loaded: LoadedVolume, harmonized: NDArray[np.float32], common: Makin
     content, clipped = _instance(source, harmonized[index], loaded.padding[index], stored, common)
     uid, path = common.instance_uid(source_uid), folder / f"{index:04d}.dcm"
     _require_fit(content, source, uid, source_uid)
-    _write(path, content)
+    write_whole(path, content, sync_name=False)  # the folder is synced once for all
     return Derived(source_uid, uid, path, hashlib.sha256(content).hexdigest(), clipped)
 
 
@@ -142,14 +141,3 @@ def _require_fit(content: bytes, source: Dataset, uid: str, source_uid: str) -> 
             f"the instance {uid} derived from {source_uid} is not fit to be sent: {'; '.join(findings)}; "
             "the series is stopped"
         )
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Durable under its name, or not there: written beside it, fsynced, renamed. The folder is fsynced once for all."""
-    # The name is this process's own: a worker that was taken for dead may still be writing the same file.
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

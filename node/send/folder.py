@@ -15,7 +15,7 @@ from node.dicom.outgoing import examine
 from node.dicom.values import text
 from node.errors import InvalidObject, OperatorError, TransientError
 from node.send.tally import Held, Tally
-from node.store.durable import sync_folder
+from node.store.durable import write_whole
 
 _NAME_LENGTH = 32
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -32,7 +32,7 @@ def send(destination: FolderDestination, paths: Sequence[Path], tally: Tally) ->
             folder.mkdir(parents=True, exist_ok=True)
             target = folder / f"{_name(instance.sop_instance_uid)}.dcm"
             if not target.exists():
-                _write(target, content)
+                write_whole(target, content)
             elif target.read_bytes() != content:
                 raise OperatorError(
                     f"{target} holds SOP Instance UID {instance.sop_instance_uid} with other bytes, "
@@ -61,24 +61,13 @@ def echo(destination: FolderDestination) -> str:
     with _disk_errors(destination.path):
         destination.path.mkdir(parents=True, exist_ok=True)
         probe = destination.path / f".harmonode-{os.getpid()}"
-        _write(probe, b"")
+        write_whole(probe, b"")
         probe.unlink()
     return f"{destination.path} can be written"
 
 
 def _name(uid: str) -> str:
     return hashlib.sha256(uid.encode()).hexdigest()[:_NAME_LENGTH]
-
-
-def _write(target: Path, content: bytes) -> None:
-    """Write, fsync, rename, fsync the folder."""
-    unfinished = target.with_suffix(f".{os.getpid()}.part")
-    with unfinished.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(target)
-    sync_folder(target.parent)
 
 
 @contextmanager

@@ -21,6 +21,29 @@ def sync_folder(folder: Path) -> None:
     _sync(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
+def write_whole(path: Path, content: bytes, *, sync_name: bool = True) -> None:
+    """Durable under its name, or not there, whatever happens to the process or the power.
+
+    `sync_name=False` leaves the folder to the caller, who syncs it once for many files.
+
+    Raises:
+        OSError: the disk refuses; nothing stands under the name that was not there before.
+    """
+    # The name is this process's own: a worker that was taken for dead may still be writing the same file.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    if sync_name:
+        sync_folder(path.parent)
+
+
 class FolderSyncer:
     """Makes the names in folders durable while the caller does the same for the bytes: the disk writes once for both.
 

@@ -18,8 +18,8 @@ from node.audit import Event
 from node.errors import ErrorKind, OperatorError, PermanentError
 from node.journey import State
 from node.plugin import Measurement, Quantity, Report, harmonized_slices
+from node.store.durable import write_whole
 from node.store.tables import Job
-from node.workflow.files import atomic, write_json
 from node.workflow.geometry import require_same_geometry
 from node.workflow.work import Work
 
@@ -138,9 +138,8 @@ def _keep(work: Work, report: Report, told: Any) -> None:
     """`report.json`, which tells of measurement, verdict and report in one, and the pictures, in the job's folder."""
     for name, png in report.pictures.items():
         safe = re.sub(r"[^A-Za-z0-9_-]", "_", name.removesuffix(".png"))
-        with atomic(work.folder / f"{safe}.png") as file:
-            file.write(png)
-    write_json(work.folder / "report.json", told)
+        write_whole(work.folder / f"{safe}.png", png)
+    write_whole(work.folder / "report.json", json.dumps(told, indent=2, ensure_ascii=False).encode())
 
 
 def _plain(work: Work, what: str, stored: dict[str, Any]) -> dict[str, Any]:
