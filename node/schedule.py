@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from node.jumps import Watch
@@ -29,8 +31,9 @@ class Clock:
         self._jumped, self._wall, self._looking = jumped, Watch(), threading.Lock()
         self._stopping = threading.Event()
         self._watch = threading.Thread(target=self._watch_the_time, name="clock", daemon=True)
+        self._threads = ThreadPoolExecutor(4)
         self._scheduler = BackgroundScheduler(
-            executors={"default": ThreadPoolExecutor(4)},
+            executors={"default": self._threads},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
@@ -52,7 +55,8 @@ class Clock:
         at = datetime.now(UTC) + timedelta(seconds=seconds)
         for job in self._scheduler.get_jobs():
             if job.name == name and (job.next_run_time is None or job.next_run_time > at):
-                job.modify(next_run_time=at)
+                with suppress(JobLookupError):  # the clock stops
+                    job.modify(next_run_time=at)
 
     def start(self) -> None:
         self._scheduler.start()
@@ -61,7 +65,9 @@ class Clock:
     def stop(self) -> None:
         """Call no more sweeps, and wait for those that run."""
         self._stopping.set()
-        self._scheduler.shutdown(wait=True)
+        # Not `wait=True`: the scheduler would wait with a lock in its hand that a sweep needs to look at the clock.
+        self._scheduler.shutdown(wait=False)
+        self._threads.shutdown(wait=True)
 
     def _watch_the_time(self) -> None:
         while not self._stopping.wait(_LOOK_S):
@@ -77,6 +83,7 @@ class Clock:
                 return
             if moved_s < 0:
                 for job in self._scheduler.get_jobs():
-                    job.modify(next_run_time=datetime.now(UTC))
+                    with suppress(JobLookupError):
+                        job.modify(next_run_time=datetime.now(UTC))
             self._jumped(moved_s)
             self._wall.seen(moved_s)

@@ -76,6 +76,28 @@ def test_stopping_waits_for_the_sweep_that_runs():
     assert ended.is_set()
 
 
+def test_a_sweep_that_looks_at_the_clock_while_that_stops_keeps_nobody():
+    clock, begun, stopping = Clock(), threading.Event(), threading.Event()
+    looked: list[bool] = []
+
+    def sweep() -> None:
+        begun.set()
+        assert stopping.wait(10)
+        time.sleep(0.2)  # until the clock waits for this sweep
+        clock.sooner("looks", 0.1)
+        looked.append(True)
+
+    clock.every(60, "looks", sweep)
+    clock.start()
+    assert begun.wait(10)
+    stopper = threading.Thread(target=clock.stop, daemon=True)
+    stopper.start()
+    stopping.set()
+    stopper.join(10)
+    assert not stopper.is_alive()
+    assert looked == [True]
+
+
 def test_a_clock_that_is_set_back_stops_no_sweep(clock: Clock, monkeypatch: pytest.MonkeyPatch):
     turns = threading.Semaphore(0)
     clock.every(0.2, "count", turns.release)
