@@ -26,11 +26,14 @@ class MultipartError(PermanentError):
 
 
 def media_type(header: str) -> tuple[str, dict[str, str]]:
-    """The media type of a Content-Type, in lower case, and its parameters."""
+    """The media type of a Content-Type, in lower case, and its parameters; nothing where it cannot be read."""
     message = Message()
     message["Content-Type"] = header.replace("\r", " ").replace("\n", " ")
+    try:
+        given: Any = message.get_params(failobj=[])[1:]  # declared to be text alone
+    except Exception:  # noqa: BLE001 - pieces of parameters (RFC 2231) that do not fit make it raise nearly anything
+        return "", {}
     # With a character set and language before it, RFC 2231, which say nothing of what is looked at here: that is ASCII.
-    given: Any = message.get_params(failobj=[])[1:]  # declared to be text alone
     parameters = {name: value[2] if isinstance(value, tuple) else value for name, value in given}
     return message.get_content_type() if header.strip() else "", parameters
 

@@ -128,6 +128,10 @@ def test_a_boundary_may_come_with_its_character_set_or_in_pieces():
         boundary_of(media_type("multipart/related; boundary*=\0''%ff")[1])
 
 
+def test_a_content_type_whose_pieces_do_not_fit_is_none():
+    assert media_type("multipart/related; boundary=a; x*0=a; x*") == ("", {})
+
+
 def test_the_boundary_is_what_the_content_type_says():
     kind, parameters = media_type('Multipart/Related; type="application/dicom"; boundary="a b=c"')
     assert (kind, parameters["type"]) == ("multipart/related", "application/dicom")

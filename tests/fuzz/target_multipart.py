@@ -22,6 +22,7 @@ SEEDS = [
     b"\0" + _KIND + b"preamble\r\n--frontier \t\r\n\r\nbody\r\n--frontier--\r\nepilogue",
     b'\3multipart/related; boundary="a b=c"; type=x\n--a b=c\r\n\r\n\r\n--a b=c--',
     b"\3multipart/related; boundary*=utf-8''frontier; x*0=a; x*1=b\n--frontier\r\n\r\n\r\n--frontier--",
+    b"\x0bmultipart/related; boundary*=utf-8''frontier; x*0=a; x*",
 ]
 
 
