@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from postgres import Postgres
 
 from node.audit import Event, record
 from node.journey import State
 from node.store import pages
-from node.store.session import Database
+from node.store.session import Database, upgrade
 from node.store.tables import AuditRecord, Series
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-@pytest.fixture
-def session(database: Database):
+class Undone(Exception):
+    """Raised so that a transaction leaves nothing."""
+
+
+@pytest.fixture(scope="module")
+def on_postgres():
+    server = Postgres("pages")
+    upgrade(server.url)
+    database = Database(server.url)
+    yield database
+    database.close()
+    server.close()
+
+
+@pytest.fixture(params=["SQLite", "Postgres, record by record", "Postgres, by its index"])
+def session(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch):
     """Twelve series, of which many arrived at one moment, and their audit records."""
-    with database.write() as session:
+    if request.param == "Postgres, by its index":  # but for the newest two
+        monkeypatch.setattr(pages, "_READ_ONE_BY_ONE", 2)
+    database = request.getfixturevalue("database" if request.param == "SQLite" else "on_postgres")
+    with suppress(Undone), database.write() as session:
         for index in range(12):
             series = Series(
                 study_instance_uid=f"1.7.{index // 2}", series_instance_uid=f"1.9.{index}",
@@ -31,6 +50,7 @@ def session(database: Database):
             event = Event.ARRIVAL if index % 2 else Event.DECISION
             record(session, event, f"Instance 1.9.{index} came 100 % from_{index}", actor="node", series=series)
         yield session
+        raise Undone
 
 
 def through(page, **asked) -> list:
