@@ -43,6 +43,10 @@ class Taken:
     workflow_id: str
     executor_id: str
 
+    @property
+    def job_id(self) -> str:
+        return self.workflow_id.rpartition("-")[0]
+
 
 def prepare(url: str) -> None:
     """Create the queue's tables, or bring them up to date. Any number of processes may do so at once."""
@@ -54,7 +58,11 @@ def prepare(url: str) -> None:
 
 def workflow_id(job: Job) -> str:
     """The workflow of this attempt at a job. Another attempt is another workflow, so each is enqueued once."""
-    return f"{job.id}-{job.attempt}"
+    return _workflow_id(job.id, job.attempt)
+
+
+def _workflow_id(job_id: str, attempt: int) -> str:
+    return f"{job_id}-{attempt}"
 
 
 def _turn(job: Job) -> int:
@@ -151,6 +159,7 @@ class Executor:
     ) -> None:
         self._url, self._executor_id, self._run, self._poll_s = database.url, executor_id, run, poll_s
         self.busy = threading.Lock()
+        self.in_hand: set[str] = set()  # the workflows that run, or wait for the one that does
 
     def start(self) -> None:
         """Resume what this worker had in hand when it died, then take jobs."""
@@ -176,9 +185,14 @@ class Executor:
         DBOS.launch()
 
     def _one_at_a_time(self, job_id: str, attempt: int) -> None:
-        # DBOS counts a job as running a moment after it took it: a busy machine saw two at once.
-        with self.busy:
-            self._run(job_id, attempt)
+        workflow = _workflow_id(job_id, attempt)
+        self.in_hand.add(workflow)
+        try:
+            # DBOS counts a job as running a moment after it took it: a busy machine saw two at once.
+            with self.busy:
+                self._run(job_id, attempt)
+        finally:
+            self.in_hand.discard(workflow)
 
     def stop(self) -> None:
         """Take no more jobs. A job in hand is not waited for: it must have been let go of before."""

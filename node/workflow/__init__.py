@@ -7,7 +7,7 @@
     compute    measure, harmonize, check
     derived    derive
     deliver    send, confirm
-    takeover   jobs of workers that died go back into the queue
+    takeover   jobs of workers that died, and what the queue gave up, go back into the queue
     operate    what a person may ask: retry, start now, cancel
 
 A step writes its results, its audit record and the series' move to the next state in one transaction. So the state says

@@ -1,7 +1,8 @@
-"""Jobs of workers that died go back into the queue."""
+"""Jobs of workers that died, and what the queue gave up, go back into the queue."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 import structlog
 
 from node.journey import ACTIVE
-from node.queue import Queue, workflow_id
+from node.queue import Queue, Taken, workflow_id
 from node.rules.when import opens_later
 from node.store import leases
 from node.store.session import Database
@@ -38,6 +39,31 @@ def take_over(database: Database, queue: Queue, now: datetime, longest_s: float)
     finally:
         with database.write() as session:
             leases.release(session, _LEASE)
+
+
+class Orphans:
+    """What the queue takes to be in this worker's hand, and is not.
+
+    Where the database goes between two steps the queue gives a workflow up, and cannot write that it did. It would count
+    as running for as long as this worker lives, and keep it from every other job.
+    """
+
+    def __init__(self, database: Database, queue: Queue, executor_id: str) -> None:
+        self._database, self._queue, self._executor_id = database, queue, executor_id
+        self._seen: set[Taken] = set()
+
+    def give_back(self, in_hand: Collection[str]) -> int:
+        """Put back what was so at the last look too, for a job that was just taken may not have begun. Returns how many."""
+        mine = {one for one in self._queue.taken() if one.executor_id == self._executor_id}
+        now = {one for one in mine if one.workflow_id not in in_hand}
+        orphans, self._seen = now & self._seen, now - self._seen
+        for one in orphans:
+            log.warning("a job was given up while the database was away, it goes back into the queue", job=one.job_id)
+            with self._database.write() as session:  # no worker was lost with it
+                mine_still = sa.update(Job).where(Job.id == one.job_id, Job.executor_id == self._executor_id)
+                session.execute(mine_still.values(executor_id=None))
+            self._queue.give_back(one)
+        return len(orphans)
 
 
 def _give_back(database: Database, queue: Queue, now: datetime) -> int:

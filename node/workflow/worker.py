@@ -26,7 +26,7 @@ from node.store.tables import Job
 from node.workflow import memory
 from node.workflow.commitment import LONGEST_DELAY_S
 from node.workflow.run import run_job
-from node.workflow.takeover import take_over
+from node.workflow.takeover import Orphans, take_over
 from node.workflow.watchdog import when_parent_ends
 from node.workflow.work import Context, Steps
 
@@ -91,6 +91,7 @@ class Worker:
         self._ending = threading.Event()
         context = Context(config, database, self._queue, steps, executor_id, self._ending)
         self._executor = Executor(database, executor_id, partial(run_job, context), poll_s)
+        self._orphans = Orphans(database, self._queue, executor_id)
         self._heartbeat = threading.Thread(target=self._beat, name="lease", daemon=True)
 
     def start(self, stopping: threading.Event) -> bool:
@@ -185,6 +186,7 @@ class Worker:
                     continue
                 due = time.monotonic() + self._lease_s / 4
                 self._take_over()
+                self._orphans.give_back(self._executor.in_hand)
             except DatabaseGone as error:
                 log.critical("the worker ends", worker=self.executor_id, reason=str(error))
                 os._exit(EXIT_GONE)

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
+from dbos._dbos import _get_dbos_instance
 from workshop import WHOLE, Workshop, worker
 
 from node.audit import Event
@@ -130,6 +135,33 @@ def test_a_worker_that_is_told_to_stop_does_not_count_as_lost(workshop: Workshop
     with worker(workshop):
         assert workshop.wait(row).state == "done"
     assert workshop.job(row).takeovers == 0
+
+
+def test_a_job_that_the_queue_gave_up_while_the_database_was_away_is_taken_up_again(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+):
+    """The moment between two steps cannot be met from outside: the queue's own database fails there, and once more as it
+    writes that it gave the workflow up."""
+    away = sa.exc.OperationalError("the server is gone", None, Exception())
+    left = {"check_operation_execution": 1, "update_workflow_outcome": 1}
+    row = workshop.series(1)
+    with worker(workshop, lease_s=2.0):
+        database = _get_dbos_instance()._sys_db
+        for name in left:
+            monkeypatch.setattr(database, name, partial(_fails_once, left, name, getattr(database, name), away))
+        assert workshop.wait(row, State.DONE).state == "done"
+    assert set(left.values()) == {0}
+    assert workshop.job(row).takeovers == 0
+    assert workshop.moves(row) == WHOLE
+
+
+def _fails_once(
+    left: dict[str, int], name: str, call: Callable[..., Any], fault: Exception, /, *args: Any, **more: Any
+) -> Any:
+    if left[name]:
+        left[name] -= 1
+        raise fault
+    return call(*args, **more)
 
 
 def test_a_step_that_hangs_is_stopped_with_its_worker(workshop: Workshop):
