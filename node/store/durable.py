@@ -63,11 +63,13 @@ class FolderSyncer:
         with self._lock:
             waiting = self._waiting.setdefault(folder, [])
             waiting.append(mine)
-            if len(waiting) == 1:
-                self._folders.put(folder)
-            if self._running < self._threads:
+            first = len(waiting) == 1
+            if starts := self._running < self._threads:
                 self._running += 1
-                threading.Thread(target=self._run, name="sync", daemon=True).start()
+        if starts:
+            threading.Thread(target=self._run, name="sync", daemon=True).start()
+        if first:  # without the lock in hand, which whoever this wakes wants next
+            self._folders.put(folder)
         return mine.wait
 
     def _run(self) -> None:
