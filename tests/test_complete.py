@@ -375,7 +375,7 @@ def test_looking_twice_keeps_aside_once(ward: Ward, crafted: Any) -> None:
     assert ward.sweep(30) == 1
     assert ward.events() == [Event.QUARANTINE, Event.REFUSAL, Event.REFUSAL]
     assert len(list(ward.config.quarantine_dir.rglob("*.dcm"))) == 1
-    assert not list(ward.config.quarantine_dir.rglob("*.part"))
+    assert not [path for end in ("part", "tmp") for path in ward.config.quarantine_dir.rglob(f"*.{end}")]
 
 
 def test_a_crash_between_quarantine_and_database_loses_nothing(

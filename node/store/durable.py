@@ -66,10 +66,10 @@ class FolderSyncer:
             first = len(waiting) == 1
             if starts := self._running < self._threads:
                 self._running += 1
-        if starts:
-            threading.Thread(target=self._run, name="sync", daemon=True).start()
         if first:  # without the lock in hand, which whoever this wakes wants next
             self._folders.put(folder)
+        if starts:
+            threading.Thread(target=self._run, name="sync", daemon=True).start()
         return mine.wait
 
     def _run(self) -> None:

@@ -31,7 +31,7 @@ class Incoming:
     def __init__(self, path: Path, meta: FileMeta, require_space: Callable[[], None]) -> None:
         """`require_space` raises SpoolFull where there is too little for it to go on."""
         self.path, self.meta, self.failure = path, meta, ""
-        self.size_bytes = 0  # of the file
+        self._size_bytes = 0  # of the file
         self._require_space, self._hash, self._since_look = require_space, hashlib.sha256(), 0
         self._head = bytearray()
         self._file: BinaryIO | None = path.open("x+b", buffering=0)
@@ -83,7 +83,7 @@ class Incoming:
             InvalidDataSet: it breaks off, cannot be parsed, or lacks a UID.
         """
         assert self._file is not None
-        size = self.size_bytes - self._starts_at
+        size = self._size_bytes - self._starts_at
         return identify(
             _ReadBack(self._head, self._file.fileno(), self._starts_at, size), self.meta.transfer_syntax_uid
         )
@@ -107,7 +107,7 @@ class Incoming:
         try:
             while view and self._file is not None:
                 written = self._file.write(view)
-                self.size_bytes += written
+                self._size_bytes += written
                 view = view[written:]
         except OSError as error:
             self._fail(f"{self.path} cannot be written: {error.strerror}")

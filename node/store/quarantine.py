@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from node.series import Sender
-from node.store.durable import PRIVATE, sync_file, sync_folder
+from node.store.durable import PRIVATE, sync_file, sync_folder, write_whole
 from node.store.tables import Quarantined
 
 
@@ -81,10 +81,10 @@ class Quarantine:
         if isinstance(source, Path):
             _move(source, path)
         elif not path.exists():
-            _write(path, source)
+            write_whole(path, source, sync_name=False)
         note = path.with_suffix(".json")
         if not note.exists():
-            _write(note, kept.to_json().encode())
+            write_whole(note, kept.to_json().encode(), sync_name=False)
         sync_folder(path.parent)
         sync_folder(self.root)
         return kept
@@ -135,10 +135,3 @@ def _move(source: Path, path: Path) -> None:
         source.unlink()
     else:
         sync_file(path)
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_suffix(f"{path.suffix}.part")
-    part.write_bytes(data)
-    sync_file(part)
-    part.replace(path)

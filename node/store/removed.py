@@ -5,11 +5,10 @@ So an instance that comes again is known by its bytes without the database, and 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from node.store.durable import sync_file, sync_folder
+from node.store.durable import write_whole
 
 _NAME = "removed"
 
@@ -26,11 +25,8 @@ def note(folder: Path, sha256_by_key: Mapping[str, str]) -> None:
         OSError: it cannot be written; the list is as it was.
     """
     listed = {**_read(folder), **sha256_by_key}
-    part = folder / f"{_NAME}.{os.getpid()}.part"
-    part.write_text("".join(f"{key} {sha256}\n" for key, sha256 in sorted(listed.items())))
-    sync_file(part)
-    part.replace(folder / _NAME)
-    sync_folder(folder)
+    lines = "".join(f"{key} {sha256}\n" for key, sha256 in sorted(listed.items()))
+    write_whole(folder / _NAME, lines.encode())
 
 
 def _read(folder: Path) -> dict[str, str]:

@@ -116,8 +116,7 @@ class Spool:
         path = self.path_of(identity)
         try:
             placement = self._link(incoming, path)
-            sizes = {Placement.NEW: incoming.size_bytes, Placement.OTHER: 0}
-            size = sizes[placement] if placement in sizes else path.stat().st_size
+            size = 0 if placement is Placement.OTHER else path.stat().st_size
         except OSError as error:
             incoming.discard()
             raise SpoolFull(f"{path} cannot be made: {error.strerror}") from error

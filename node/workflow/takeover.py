@@ -52,8 +52,8 @@ class Orphans:
         self._database, self._queue, self._executor_id = database, queue, executor_id
         self._seen: set[Taken] = set()
 
-    def give_back(self, in_hand: Collection[str]) -> int:
-        """Put back what was so at the last look too, for a job that was just taken may not have begun. Returns how many."""
+    def give_back(self, in_hand: Collection[str]) -> None:
+        """Put back what was so at the last look too, for a job that was just taken may not have begun."""
         mine = {one for one in self._queue.taken() if one.executor_id == self._executor_id}
         now = {one for one in mine if one.workflow_id not in in_hand}
         orphans, self._seen = now & self._seen, now - self._seen
@@ -63,7 +63,6 @@ class Orphans:
                 mine_still = sa.update(Job).where(Job.id == one.job_id, Job.executor_id == self._executor_id)
                 session.execute(mine_still.values(executor_id=None))
             self._queue.give_back(one)
-        return len(orphans)
 
 
 def _give_back(database: Database, queue: Queue, now: datetime) -> int:

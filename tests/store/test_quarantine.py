@@ -58,7 +58,7 @@ def test_another_disk_is_copied_to(quarantine, tmp_path, monkeypatch):
     kept = quarantine.keep_aside(source, "it is bad", SENDER)
     assert (quarantine.root / kept.path).read_bytes() == b"bad"
     assert not source.exists()
-    assert not list(quarantine.root.rglob("*.part"))
+    assert not [*quarantine.root.rglob("*.part"), *quarantine.root.rglob("*.tmp")]
 
 
 def test_an_empty_quarantine_is_no_folder(quarantine):
