@@ -51,6 +51,7 @@ def test_rate(start_node, start_orthanc, start_storescp, data, tmp_path, capsys,
         for name, (ae_title, port) in places.items():
             folders = [tmp_path / f"{number}-{name}-{sender}" for sender in range(senders)]
             fresh_series(data, folders, slices)
+            os.sync()  # what was written before is nobody's debt in this turn
             taken = store(folders, ae_title, port, DEFAULT if delayed else {"TCP_NODELAY": "1"})
             if number:  # the first round warms up
                 seconds[name].append(taken)
