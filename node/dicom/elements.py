@@ -29,7 +29,11 @@ _MAX_ELEMENTS = 2_000_000  # some seconds of walking; an enhanced CT of 2000 fra
 _MAX_INFLATED_BYTES = 2 << 30  # some seconds of inflating; a thousandth of it may come over the wire
 _MAX_UID = 65  # 64 characters; one more where a sender pads an even length
 _CHUNK = 1 << 16
+_WINDOW = 1 << 13  # read at once; between two values that are passed over lies one header
 
+_LENGTH_BYTES = {vr.encode(): (vr, 2) for vr in EXPLICIT_VR_LENGTH_16} | {
+    vr.encode(): (vr, 4) for vr in EXPLICIT_VR_LENGTH_32
+}
 _WITH_ITEMS = {"SQ", "UN", "OB", "OW"}  # what may have an undefined length
 _IDENTITY = {
     0x00080016: "SOP Class UID (0008,0016)",
@@ -98,11 +102,15 @@ class _Plain:
     def __init__(self, file: Seekable) -> None:
         self._file, self._start = file, file.tell()
         self._size = file.seek(0, 2) - self._start
-        file.seek(self._start)
+        self._held, self._held_at = b"", 0  # a piece of the data set, and where it begins
         self.at = 0
 
     def take(self, count: int) -> bytes:
-        data = self._file.read(count)
+        start = self.at - self._held_at
+        if start + count > len(self._held):
+            self._file.seek(self._start + self.at)
+            self._held, self._held_at, start = self._file.read(max(count, _WINDOW)), self.at, 0
+        data = self._held[start : start + count]
         self.at += len(data)
         return data
 
@@ -110,7 +118,6 @@ class _Plain:
         if self.at + count > self._size:
             return False
         self.at += count
-        self._file.seek(self._start + self.at)
         return True
 
 
@@ -158,7 +165,8 @@ class _Walk:
     def __init__(self, source: _Source, *, explicit: bool, big: bool) -> None:
         self._source, self._explicit = source, explicit
         order = ">" if big else "<"
-        self._tag, self._short, self._long = (struct.Struct(order + form) for form in ("HH", "H", "L"))
+        self._short_header, self._long_header = struct.Struct(order + "HH2sH"), struct.Struct(order + "HHL")
+        self._long = struct.Struct(order + "L")
         self.uids: dict[int, str] = {}
         self._elements = 0
 
@@ -190,21 +198,20 @@ class _Walk:
     def _header(self, explicit: bool, *, top: bool = False) -> tuple[int, str, int] | None:
         """Tag, VR and length of the next element; None at the end of the data set."""
         data = self._source.take(8)
-        if top and len(data) < 8 and len(data) % 2 == 0 and not any(data):
-            return None  # some senders pad the end with a few zeros
         if len(data) < 8:
+            if top and len(data) % 2 == 0 and not any(data):
+                return None  # some senders pad the end with a few zeros
             raise InvalidObject(f"the data set breaks off inside an element header at byte {self._source.at}")
         self._count()
-        group, element = self._tag.unpack_from(data)
+        group, element, code, length = self._short_header.unpack(data)
         tag = group << 16 | element
         if not explicit or group == 0xFFFE:  # items have no VR
-            return tag, "", self._long.unpack_from(data, 4)[0]
-        vr = data[4:6].decode("ascii", "backslashreplace")
-        if vr in EXPLICIT_VR_LENGTH_16:
-            return tag, vr, self._short.unpack_from(data, 6)[0]
-        if vr in EXPLICIT_VR_LENGTH_32:
-            return tag, vr, self._long.unpack(self._take(4, tag))[0]
-        raise InvalidObject(f"{_name(tag)} before byte {self._source.at} has {vr!r} where its VR should stand")
+            return tag, "", self._long_header.unpack(data)[2]
+        if code not in _LENGTH_BYTES:
+            code = code.decode("ascii", "backslashreplace")
+            raise InvalidObject(f"{_name(tag)} before byte {self._source.at} has {code!r} where its VR should stand")
+        vr, length_bytes = _LENGTH_BYTES[code]
+        return tag, vr, length if length_bytes == 2 else self._long.unpack(self._take(4, tag))[0]
 
     def _value(self, tag: int, vr: str, length: int, depth: int) -> None:
         if length != _UNDEFINED:
@@ -225,8 +232,8 @@ class _Walk:
         while True:
             data = self._take(8, tag)
             self._count()
-            group, element = self._tag.unpack_from(data)
-            item, length = group << 16 | element, self._long.unpack_from(data, 4)[0]
+            group, element, length = self._long_header.unpack(data)
+            item = group << 16 | element
             if item == _SEQUENCE_END:
                 return
             if item != _ITEM or (length == _UNDEFINED and vr in ("OB", "OW")):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -82,9 +81,18 @@ def _index_series(session: Session, arrivals: Sequence[Arrival]) -> None:
     latest = max(fresh, key=lambda arrival: arrival.received_at)
     if series is None:
         series = _open(session, min(arrival.received_at for arrival in fresh), latest)
+    new = [
+        {"series_id": series.id, "sop_instance_uid": arrival.sop_instance_uid, **_columns(arrival)}
+        for arrival in fresh
+        if arrival.sop_instance_uid not in known
+    ]
+    if new:  # in one statement: an object for each row would keep those who receive from the interpreter
+        session.execute(sa.insert(Instance), new)
     for arrival in fresh:
-        _put(session, series, arrival, known.get(arrival.sop_instance_uid))
-    series.instance_count += sum(arrival.sop_instance_uid not in known for arrival in fresh)
+        row = known.get(arrival.sop_instance_uid)
+        for name, value in _columns(arrival).items() if row is not None else ():
+            setattr(row, name, value)
+    series.instance_count += len(new)
     series.last_arrival_at = max(series.last_arrival_at, latest.received_at)
     series.calling_ae_title = latest.sender.calling_ae_title
     series.called_ae_title = latest.sender.called_ae_title
@@ -118,18 +126,17 @@ def _open(session: Session, first_arrival_at: datetime, latest: Arrival) -> Seri
     return series
 
 
-def _put(session: Session, series: Series, arrival: Arrival, row: Instance | None) -> None:
-    if row is None:
-        row = Instance(series_id=series.id, sop_instance_uid=arrival.sop_instance_uid)
-        session.add(row)
-    row.sop_class_uid = arrival.sop_class_uid
-    row.transfer_syntax_uid = arrival.transfer_syntax_uid
-    row.path = arrival.path
-    row.size_bytes = arrival.size_bytes
-    row.sha256 = arrival.sha256
-    row.received_at = arrival.received_at
-    row.calling_ae_title = arrival.sender.calling_ae_title
-    row.removed_at = None
+def _columns(arrival: Arrival) -> dict[str, Any]:
+    return {
+        "sop_class_uid": arrival.sop_class_uid,
+        "transfer_syntax_uid": arrival.transfer_syntax_uid,
+        "path": arrival.path,
+        "size_bytes": arrival.size_bytes,
+        "sha256": arrival.sha256,
+        "received_at": arrival.received_at,
+        "calling_ae_title": arrival.sender.calling_ae_title,
+        "removed_at": None,
+    }
 
 
 def _witness(session: Session, series: Series, fresh: Sequence[Arrival], sender: Sender, *, returned: bool) -> None:
@@ -213,18 +220,15 @@ class Indexer:
     def _gather(self) -> tuple[list[Item], bool]:
         """The next batch, and whether there may be more after it."""
         batch: list[Item] = []
-        until = 0.0
-        while len(batch) < BATCH:
-            try:
-                item = self._queue.get(timeout=max(0.0, until - time.monotonic()) if batch else None)
-            except queue.Empty:
-                break
-            if item is None:
-                return batch, False
-            if not batch:
-                until = time.monotonic() + BATCH_WAIT_S
+        item = self._queue.get()
+        if self._queue.qsize() < BATCH:
+            self._stopping.wait(BATCH_WAIT_S)  # not woken for each: who receives needs the interpreter
+        while item is not None:
             batch.append(item)
-        return batch, True
+            if len(batch) == BATCH or self._queue.empty():
+                return batch, True
+            item = self._queue.get()
+        return batch, False
 
     def _write(self, batch: Sequence[Item]) -> bool:
         """Write a batch, however long it takes; False where the node stops before the database takes it."""

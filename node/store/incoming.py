@@ -23,7 +23,7 @@ class SpoolFull(TransientError):
 
 
 class Incoming:
-    """An object on its way in: File Meta Information, then the data set as it comes, hashed as it comes.
+    """An object on its way in: the data set as it comes, hashed as it comes, then the File Meta Information before it.
 
     `write` never raises: what it could not write is remembered in `failure`, and nothing is left on the disk.
     """
@@ -31,14 +31,12 @@ class Incoming:
     def __init__(self, path: Path, meta: FileMeta, require_space: Callable[[], None]) -> None:
         """`require_space` raises SpoolFull where there is too little for it to go on."""
         self.path, self.meta, self.failure = path, meta, ""
-        self._size_bytes = 0  # of the file
         self._require_space, self._hash, self._since_look = require_space, hashlib.sha256(), 0
         self._head = bytearray()
         self._file: BinaryIO | None = path.open("x+b", buffering=0)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells the spool's `sweep` that somebody writes it
-        encoded = part10.encode(meta)
-        self._starts_at = len(encoded)  # the data set
-        self._put(encoded)
+        self._meta = part10.encode(meta)  # written at last, with the seal
+        self._starts_at = self.size_bytes = len(self._meta)  # the data set; the file
 
     @property
     def sha256(self) -> str:
@@ -70,7 +68,7 @@ class Incoming:
         """
         if self._file is not None:
             try:
-                os.pwrite(self._file.fileno(), self._hash.digest(), self._starts_at - part10.SEAL_BYTES)
+                os.pwrite(self._file.fileno(), self._meta[: -part10.SEAL_BYTES] + self._hash.digest(), 0)
             except OSError as error:
                 self._fail(f"{self.path} cannot be written: {error.strerror}")
         if self.failure:
@@ -83,7 +81,7 @@ class Incoming:
             InvalidDataSet: it breaks off, cannot be parsed, or lacks a UID.
         """
         assert self._file is not None
-        size = self._size_bytes - self._starts_at
+        size = self.size_bytes - self._starts_at
         return identify(
             _ReadBack(self._head, self._file.fileno(), self._starts_at, size), self.meta.transfer_syntax_uid
         )
@@ -106,8 +104,8 @@ class Incoming:
         view = memoryview(data)
         try:
             while view and self._file is not None:
-                written = self._file.write(view)
-                self._size_bytes += written
+                written = os.pwrite(self._file.fileno(), view, self.size_bytes)
+                self.size_bytes += written
                 view = view[written:]
         except OSError as error:
             self._fail(f"{self.path} cannot be written: {error.strerror}")

@@ -3,9 +3,10 @@
     incoming/<random>.part               being written; never acknowledged, swept at start
     <2 hex>/<series key>/<instance key>.dcm    received
 
-A file gets its name, then bytes and name are made durable at the same time, which takes half as long as one after the
-other; only then it is acknowledged. What a power cut may tear between the two is known by the seal in the file.
     <2 hex>/<series key>/removed         what was there and has left (`store.removed`)
+
+A file gets its name, then its bytes are made durable, then the name: a journal of the file system takes both at once.
+Only then it is acknowledged. What a power cut may tear between the two is known by the seal in the file.
 
 Keys are hashes of UIDs, so nothing a peer sends becomes part of a path. Each file says by its File Meta Information who
 brought it, so the database can be rebuilt from the spool alone.
@@ -18,8 +19,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -34,7 +34,7 @@ from node.dicom.part10 import FileMeta
 from node.errors import InvalidObject
 from node.series import Arrival, Sender
 from node.store import removed
-from node.store.durable import PRIVATE, FolderSyncer, sync_file, sync_folder
+from node.store.durable import PRIVATE, sync_file, sync_folder
 from node.store.incoming import Incoming, SpoolFull
 from node.store.quarantine import Quarantine
 
@@ -42,11 +42,6 @@ _log = structlog.get_logger(__name__)
 
 _KEY_LENGTH = 32  # hexadecimal digits of SHA-256: 128 bits
 _REMEMBERED_FOLDERS = 4096
-_SYNCERS = 8  # folders that are made durable at one time
-
-
-class _BytesRefused(OSError):
-    """The bytes of a file could not be made durable."""
 
 
 class Placement(Enum):
@@ -81,7 +76,6 @@ class Spool:
         self._incoming.mkdir(exist_ok=True)
         self._lock = threading.Lock()
         self._durable_folders: set[Path] = set()
-        self._syncer = FolderSyncer(_SYNCERS)
 
     def require_space(self) -> None:
         """Raises SpoolFull where less than the reserve is free."""
@@ -116,7 +110,9 @@ class Spool:
         path = self.path_of(identity)
         try:
             placement = self._link(incoming, path)
-            size = 0 if placement is Placement.OTHER else path.stat().st_size
+            size = incoming.size_bytes if placement is Placement.NEW else 0
+            if placement is Placement.SAME:  # its File Meta Information is another's
+                size = path.stat().st_size
         except OSError as error:
             incoming.discard()
             raise SpoolFull(f"{path} cannot be made: {error.strerror}") from error
@@ -138,8 +134,8 @@ class Spool:
         except FileExistsError:
             if not _holds(path, incoming.sha256):
                 return Placement.OTHER
-            # Who linked it may not have come to the next line yet.
-            self._make_durable(path, lambda: sync_file(path))
+            sync_file(path)  # who linked it may not have come to this yet
+            sync_folder(path.parent)
             return Placement.SAME
         except FileNotFoundError:  # the folder was removed behind our back
             with self._lock:
@@ -147,22 +143,12 @@ class Spool:
             self._make_durable_folder(path.parent)
             os.link(incoming.path, path)
         try:
-            self._make_durable(path, incoming.sync)
-        except _BytesRefused:
+            incoming.sync()
+        except OSError:
             path.unlink(missing_ok=True)
             raise
+        sync_folder(path.parent)
         return Placement.NEW
-
-    def _make_durable(self, path: Path, sync: Callable[[], None]) -> None:
-        """Bytes and name at once: the disk is told to write only once for both."""
-        name_is_durable = self._syncer.begin(path.parent)
-        try:
-            sync()
-        except OSError as error:
-            with suppress(OSError):
-                name_is_durable()
-            raise _BytesRefused(error.errno, error.strerror) from error
-        name_is_durable()
 
     def _make_durable_folder(self, folder: Path) -> None:
         """Make a folder whose own name outlives a power cut, whoever made it."""

@@ -103,7 +103,7 @@ def test_an_instance_whose_name_was_made_and_whose_answer_failed_is_told_when_it
     with monkeypatch.context() as failing:
         folder = intake._spool.root
         failing.setattr(
-            "node.store.durable.sync_folder", lambda path: fail(path) if path.parent.parent == folder else None
+            "node.store.spool.sync_folder", lambda path: fail(path) if path.parent.parent == folder else None
         )
         assert intake.accept(io.BytesIO(content), STOW).status == Status.OUT_OF_RESOURCES
     assert not [item for item in told if isinstance(item, Arrival)]
