@@ -13,8 +13,10 @@ from node.dicom import part10
 from node.dicom.elements import Identity, identify
 from node.dicom.part10 import FileMeta
 from node.errors import TransientError
+from node.store.durable import write_out
 
 _LOOK_EVERY_BYTES = 8 << 20  # how often the free space is looked at while an object arrives
+_WRITE_OUT_BYTES = 250_000  # the disk is told after so many: while more of the object comes, it writes
 _HEAD_BYTES = 1 << 16  # headers lie in it, so that most objects are identified without a look at the disk
 
 
@@ -36,7 +38,7 @@ class Incoming:
         self._file: BinaryIO | None = path.open("x+b", buffering=0)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # tells the spool's `sweep` that somebody writes it
         self._meta = part10.encode(meta)  # written at last, with the seal
-        self._starts_at = self.size_bytes = len(self._meta)  # the data set; the file
+        self._starts_at = self.size_bytes = self._written_out = len(self._meta)  # the data set; the file
 
     @property
     def sha256(self) -> str:
@@ -107,6 +109,9 @@ class Incoming:
                 written = os.pwrite(self._file.fileno(), view, self.size_bytes)
                 self.size_bytes += written
                 view = view[written:]
+            if self._file is not None and self.size_bytes - self._written_out >= _WRITE_OUT_BYTES:
+                write_out(self._file.fileno(), self._written_out, self.size_bytes - self._written_out)
+                self._written_out = self.size_bytes
         except OSError as error:
             self._fail(f"{self.path} cannot be written: {error.strerror}")
 
