@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 import re
 import signal
@@ -62,6 +63,7 @@ def run_worker(
         when_parent_ends(worker.let_go)
     if not worker.start(stopping):
         return
+    gc.freeze()  # as in `serve`: what the libraries made stays to the end
     stopping.wait()
     if not worker.stop():
         log.warning("worker ends in the middle of a step", worker=executor_id)
