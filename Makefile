@@ -34,11 +34,11 @@ test: setup peers lint
 	$(BIN)/pytest --numprocesses=4 --dist=worksteal || $(BIN)/pytest --last-failed --last-failed-no-failures=none
 
 bench: setup peers
-	$(BIN)/pytest tests/bench --override-ini='norecursedirs=.*' -s
+	$(BIN)/pytest tests/bench --override-ini='norecursedirs=.*' --override-ini=tmp_path_retention_policy=failed -s
 
 # The database with 100,000 series and 20 million instances in it: some 17 GB in the temporary folder, and many minutes.
 bench-scale: setup
-	HARMONODE_SCALE=1 $(BIN)/pytest tests/bench/test_scale.py --override-ini='norecursedirs=.*' -s
+	HARMONODE_SCALE=1 $(BIN)/pytest tests/bench/test_scale.py --override-ini='norecursedirs=.*' --override-ini=tmp_path_retention_policy=failed -s
 
 # Mixed traffic with random kills, against a real PACS; the books must balance in the end.
 SOAK_MINUTES ?= 30

@@ -22,6 +22,7 @@ from plugins.ct_harmonizer.modes import Mode, at_skin, classical, network
 from plugins.ct_harmonizer.mtf import FREQUENCY_PER_MM, Band, MTFCurve, MTFMeasurement, MTFRefused, measure_mtf
 from plugins.ct_harmonizer.mtf.body import NO_DATA_HU
 from plugins.ct_harmonizer.mtf.noise import Noise, measure_noise
+from plugins.ct_harmonizer.once import once
 from plugins.ct_harmonizer.physics.guard import consistency
 from plugins.ct_harmonizer.physics.kernels import TARGETS, Kernel, look_up
 from plugins.ct_harmonizer.weights import shipped
@@ -113,7 +114,7 @@ class CTHarmonizer:
         """
         if parameters.require_lungs:
             _refuse(volume, _no_chest(volume))
-        noise = measure_noise(volume.hu, volume.spacing_mm, volume.padding)
+        noise = _noise_of(volume)
         measurement = self._measured(volume, parameters, noise)
         _refuse(volume, _unfit(measurement.data, noise, volume, parameters))
         return measurement
@@ -176,9 +177,9 @@ class CTHarmonizer:
         """The curve against the noise, data consistency below half of f50 in lung and in soft tissue, and each millilitre of dense tissue."""
         if not np.isfinite(harmonized[~volume.padding]).all():
             return Verdict(passed=False, reasons=("the harmonized slices hold values that are not numbers",))
-        found = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
+        found = _lungs_of(volume)
         mode, missing = mode_of(measurement, parameters), _unknown(volume.hu, volume.padding)
-        noise = measure_noise(volume.hu, volume.spacing_mm, volume.padding)
+        noise = _noise_of(volume)
         bright = dense.moved(
             volume.hu,
             harmonized,
@@ -222,8 +223,9 @@ class CTHarmonizer:
         verdict: Verdict,
     ) -> Report:
         """LAA-950, Perc15, mass and noise before and after in the same lungs, the curves, and two pictures."""
-        found = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
-        before, after = (self._figures(hu, found, volume) for hu in (volume.hu, harmonized))
+        found = _lungs_of(volume)
+        before = _figures(volume.hu, _noise_of(volume), found, volume)
+        after = _figures(harmonized, measure_noise(harmonized, volume.spacing_mm, volume.padding), found, volume)
         data, mode = measurement.data, mode_of(measurement, parameters)
         axes = ("frequency in cycles/mm", "MTF")
         frequency = tuple(FREQUENCY_PER_MM.tolist())
@@ -270,12 +272,6 @@ class CTHarmonizer:
     def comparison(self, series: Sequence[tuple[str, Mapping[str, Any]]]) -> bytes:
         """The curves of several series with their bands, and a table of what came of each. PNG."""
         return compare(series)
-
-    def _figures(self, hu: NDArray[np.float32], within: NDArray[np.bool_], volume: Volume) -> dict[str, Quantity]:
-        figures = _noise_quantities(measure_noise(hu, volume.spacing_mm, volume.padding))
-        if within.any():
-            figures |= _lung_quantities(lung_metrics(hu, within, volume.spacing_mm))
-        return figures
 
     def _from_table(
         self,
@@ -337,7 +333,7 @@ def _refuse(volume: Volume, why: str | None) -> None:
 def _no_chest(volume: Volume) -> str | None:
     """Why this is no whole chest that metal has spared, None where it is."""
     missing = _unknown(volume.hu, volume.padding)
-    found = lung_mask(volume.hu, volume.padding, volume.spacing_mm)
+    found = _lungs_of(volume)
     return (
         lungs.cut_off(volume.hu, missing, found, volume.spacing_mm)
         or lungs.too_little(found, volume.spacing_mm)
@@ -360,6 +356,23 @@ def _unfit(data: Mapping[str, Any], noise: Noise, volume: Volume, parameters: Ha
 def _unknown(hu: NDArray[np.float32], padding: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Padding, and what the scanner did not reconstruct although no header says so (-2000 HU and the like round the circle)."""
     return padding | ~(hu > NO_DATA_HU)
+
+
+@once
+def _lungs_of(volume: Volume) -> NDArray[np.bool_]:
+    return lung_mask(volume.hu, volume.padding, volume.spacing_mm)
+
+
+@once
+def _noise_of(volume: Volume) -> Noise:
+    return measure_noise(volume.hu, volume.spacing_mm, volume.padding)
+
+
+def _figures(hu: NDArray[np.float32], noise: Noise, within: NDArray[np.bool_], volume: Volume) -> dict[str, Quantity]:
+    figures = _noise_quantities(noise)
+    if within.any():
+        figures |= _lung_quantities(lung_metrics(hu, within, volume.spacing_mm))
+    return figures
 
 
 def _lung_quantities(found: LungMetrics) -> dict[str, Quantity]:

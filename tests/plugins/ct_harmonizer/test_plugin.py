@@ -10,6 +10,8 @@ import pytest
 
 from node.errors import ConfigError, SeriesRefused
 from node.plugin import Measurement, load, parameters
+from plugins.ct_harmonizer import plugin as module
+from plugins.ct_harmonizer.plugin import HarmonizerParameters
 
 
 @pytest.fixture(scope="session")
@@ -210,3 +212,23 @@ def test_the_network_is_asked_for_and_says_that_its_weights_are_provisional(plug
     some = slice(10, 12)
     part = replace(soft, hu=soft.hu[some], padding=soft.padding[some], headers=soft.headers[some])
     assert np.array_equal(np.stack(list(plugin.harmonize(part, measurement, chosen))), harmonized[some])
+
+
+def test_the_steps_of_a_series_share_its_lungs_and_its_noise(plugin, soft, monkeypatch):
+    asked: list[str] = []
+
+    def counted(name: str):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args: asked.append(name) or real(*args))
+
+    counted("lung_mask")
+    counted("measure_noise")
+    hu, padding = soft.hu.copy(), soft.padding.copy()
+    hu.flags.writeable = padding.flags.writeable = False
+    series = replace(soft, hu=hu, padding=padding)
+    chosen = HarmonizerParameters(mode="classical")
+    measurement = plugin.measure(series, chosen)
+    harmonized = np.stack(list(plugin.harmonize(series, measurement, chosen)))
+    verdict = plugin.check(series, harmonized, measurement, chosen)
+    plugin.report(series, harmonized, measurement, chosen, verdict)
+    assert sorted(asked) == ["lung_mask", "measure_noise", "measure_noise"]  # of the noise, before and after
