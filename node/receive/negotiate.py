@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydicom.uid import UID
+from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
@@ -108,7 +108,9 @@ def agree(asked: Requested, supported: Sequence[PresentationContext], max_pdu_by
         if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
     }
     offered = asked.primitive.presentation_context_definition_list
-    results, agreed_roles = negotiate_as_acceptor(offered, list(supported), roles)
+    named = [context for context in offered if context.transfer_syntax]
+    results, agreed_roles = negotiate_as_acceptor(named, list(supported), roles)
+    results = [*results, *(_nameless(context) for context in offered if not context.transfer_syntax)]
     answer = A_ASSOCIATE()
     answer.application_context_name = UID(APPLICATION_CONTEXT)
     answer.calling_ae_title = asked.primitive.calling_ae_title
@@ -127,6 +129,15 @@ def agree(asked: Requested, supported: Sequence[PresentationContext], max_pdu_by
         },
         refused=[UID(result.abstract_syntax or "") for result in results if result.result != 0x00],
     )
+
+
+def _nameless(asked: PresentationContext) -> PresentationContext:
+    """The answer to a context none of whose transfer syntaxes is a UID: that none is supported (PS3.8 Table 9-18)."""
+    made = PresentationContext()
+    made.context_id, made.abstract_syntax = asked.context_id, asked.abstract_syntax
+    made.transfer_syntax = [ImplicitVRLittleEndian]  # one must stand there, and is not looked at
+    made.result = 0x04
+    return made
 
 
 def _about_us(max_pdu_bytes: int) -> list[Any]:

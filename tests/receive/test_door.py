@@ -355,3 +355,24 @@ def test_what_the_protocol_itself_refuses(start_receiver, call, at, value, numbe
     asked[at : at + len(value)] = value
     caller.say(bytes(asked))
     assert caller.hear() == (PDUType.ASSOCIATE_RJ, bytes((0, *numbers)))
+
+
+def test_a_context_of_which_no_transfer_syntax_is_a_uid_is_refused_and_the_others_serve(start_receiver, call):
+    caller = call(start_receiver())
+    caller.say(craft.associate_request().replace(b"1.2.840.10008.1.2.1", b"1.2.84 .10008.1.2.1"))
+    kind, answer = caller.hear()
+    assert kind == PDUType.ASSOCIATE_AC
+    results = {item[4]: item[6] for item in items(answer[68:]) if item[0] == 0x21}  # PS3.8 Table 9-18
+    assert results == {craft.CT_CONTEXT: 4, craft.ECHO_CONTEXT: 0}
+    caller.say(craft.echo_request())
+    assert caller.hear()[0] == PDUType.DATA
+
+
+def items(variable: bytes) -> list[bytes]:
+    """The variable items of an A-ASSOCIATE PDU, header and all."""
+    found = []
+    while variable:
+        end = 4 + int.from_bytes(variable[2:4])
+        found.append(variable[:end])
+        variable = variable[end:]
+    return found
