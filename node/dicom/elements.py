@@ -34,6 +34,8 @@ _WINDOW = 1 << 13  # read at once; between two values that are passed over lies 
 _LENGTH_BYTES = {vr.encode(): (vr, 2) for vr in EXPLICIT_VR_LENGTH_16} | {
     vr.encode(): (vr, 4) for vr in EXPLICIT_VR_LENGTH_32
 }
+_SHORT = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_16)
+_NOT_PLAIN = frozenset({0x0000, 0x0002, 0xFFFE})  # groups that have no place at the top of a data set
 _WITH_ITEMS = {"SQ", "UN", "OB", "OW"}  # what may have an undefined length
 _IDENTITY = {
     0x00080016: "SOP Class UID (0008,0016)",
@@ -97,6 +99,10 @@ class _Source(Protocol):
         """Pass `count` bytes over; False where there are fewer."""
         ...
 
+    def held(self) -> tuple[bytes, int]:
+        """Bytes that are in memory, and where among them the next one to be taken is."""
+        ...
+
 
 class _Plain:
     def __init__(self, file: Seekable) -> None:
@@ -119,6 +125,9 @@ class _Plain:
             return False
         self.at += count
         return True
+
+    def held(self) -> tuple[bytes, int]:
+        return self._held, self.at - self._held_at
 
 
 class _Inflated:
@@ -144,6 +153,9 @@ class _Inflated:
                 return False
             count -= passed
         return True
+
+    def held(self) -> tuple[bytes, int]:
+        return self._held, self._used
 
     def _more(self) -> bool:
         if self._inflate.eof:
@@ -171,14 +183,35 @@ class _Walk:
         self._elements = 0
 
     def data_set(self) -> None:
+        self._pass_over()
         while (header := self._header(self._explicit, top=True)) is not None:
             tag, vr, length = header
-            if tag >> 16 in (0x0000, 0x0002, 0xFFFE):
+            if tag >> 16 in _NOT_PLAIN:
                 raise InvalidObject(f"{_name(tag)} before byte {self._source.at} has no place in a data set")
             if tag in _IDENTITY:
                 self._identity(tag, length)
             else:
                 self._value(tag, vr, length, depth=0)
+            self._pass_over()
+
+    def _pass_over(self) -> None:
+        """Skip what lies whole in memory and needs no look, most of a header, without a call for each element.
+
+        Whatever is not plain is left to `_header`, which says what is wrong with it.
+        """
+        if not self._explicit:
+            return
+        held, start = self._source.held()
+        at, unpack, elements = start, self._short_header.unpack_from, 0
+        while at + 8 <= len(held):
+            group, element, code, length = unpack(held, at)
+            end = at + 8 + length
+            if code not in _SHORT or group in _NOT_PLAIN or end > len(held) or group << 16 | element in _IDENTITY:
+                break
+            at = end
+            elements += 1
+        self._elements += elements
+        self._source.skip(at - start)
 
     def identity(self) -> Identity:
         for tag, name in _IDENTITY.items():

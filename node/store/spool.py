@@ -107,7 +107,8 @@ class Spool:
             SpoolFull: the bytes could not be made durable; nothing is left.
         """
         incoming.finish()
-        path = self.path_of(identity)
+        name = _name_of(identity)
+        path = self.root / name
         try:
             placement = self._link(incoming, path)
             size = incoming.size_bytes if placement is Placement.NEW else 0
@@ -118,15 +119,15 @@ class Spool:
             raise SpoolFull(f"{path} cannot be made: {error.strerror}") from error
         if placement is not Placement.OTHER:
             incoming.discard()
-        return Placed(placement, str(path.relative_to(self.root)), size, datetime.now(UTC))
+        return Placed(placement, name, size, datetime.now(UTC))
 
     def path_of(self, identity: Identity) -> Path:
         """Where the instance lies, if it does."""
-        series = _key(identity.study_instance_uid, identity.series_instance_uid)
-        return self.root / series[:2] / series / f"{_key(identity.sop_instance_uid)}.dcm"
+        return self.root / _name_of(identity)
 
     def _link(self, incoming: Incoming, path: Path) -> Placement:
-        self._make_durable_folder(path.parent)
+        folder = path.parent
+        self._make_durable_folder(folder)
         if removed.sha256_of(path) not in {None, incoming.sha256}:
             return Placement.OTHER
         try:
@@ -135,19 +136,19 @@ class Spool:
             if not _holds(path, incoming.sha256):
                 return Placement.OTHER
             sync_file(path)  # who linked it may not have come to this yet
-            sync_folder(path.parent)
+            sync_folder(folder)
             return Placement.SAME
         except FileNotFoundError:  # the folder was removed behind our back
             with self._lock:
-                self._durable_folders.discard(path.parent)
-            self._make_durable_folder(path.parent)
+                self._durable_folders.discard(folder)
+            self._make_durable_folder(folder)
             os.link(incoming.path, path)
         try:
             incoming.sync()
         except OSError:
             path.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        sync_folder(folder)
         return Placement.NEW
 
     def _make_durable_folder(self, folder: Path) -> None:
@@ -277,6 +278,11 @@ def _holds(path: Path, sha256: str) -> bool:
         return data_set_sha256(path) == sha256
     except InvalidObject:  # what lies there is damaged; nobody's bytes may take its place unseen
         return False
+
+
+def _name_of(identity: Identity) -> str:
+    series = _key(identity.study_instance_uid, identity.series_instance_uid)
+    return f"{series[:2]}/{series}/{_key(identity.sop_instance_uid)}.dcm"
 
 
 def _key(*uids: str) -> str:
