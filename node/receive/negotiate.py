@@ -108,9 +108,9 @@ def agree(asked: Requested, supported: Sequence[PresentationContext], max_pdu_by
         if isinstance(item, SCP_SCU_RoleSelectionNegotiation)
     }
     offered = asked.primitive.presentation_context_definition_list
-    named = [context for context in offered if context.transfer_syntax]
-    results, agreed_roles = negotiate_as_acceptor(named, list(supported), roles)
-    results = [*results, *(_nameless(context) for context in offered if not context.transfer_syntax)]
+    whole = [context for context in offered if context.abstract_syntax and context.transfer_syntax]
+    results, agreed_roles = negotiate_as_acceptor(whole, list(supported), roles)
+    results = [*results, *(_refused(context) for context in offered if context not in whole)]
     answer = A_ASSOCIATE()
     answer.application_context_name = UID(APPLICATION_CONTEXT)
     answer.calling_ae_title = asked.primitive.calling_ae_title
@@ -131,12 +131,14 @@ def agree(asked: Requested, supported: Sequence[PresentationContext], max_pdu_by
     )
 
 
-def _nameless(asked: PresentationContext) -> PresentationContext:
-    """The answer to a context none of whose transfer syntaxes is a UID: that none is supported (PS3.8 Table 9-18)."""
+def _refused(asked: PresentationContext) -> PresentationContext:
+    """The answer to a context without an abstract syntax, or without a transfer syntax, that is a UID."""
     made = PresentationContext()
-    made.context_id, made.abstract_syntax = asked.context_id, asked.abstract_syntax
+    made.context_id = asked.context_id
+    if asked.abstract_syntax:
+        made.abstract_syntax = asked.abstract_syntax
     made.transfer_syntax = [ImplicitVRLittleEndian]  # one must stand there, and is not looked at
-    made.result = 0x04
+    made.result = 0x04 if asked.abstract_syntax else 0x03  # not supported: transfer syntaxes, abstract syntax
     return made
 
 

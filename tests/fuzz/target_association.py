@@ -25,7 +25,11 @@ _RECEIVED = craft.store_request("1.2.3", craft.ct("1.2", 3))
 SEEDS = [
     b"\1" + craft.associate_request() + craft.echo_request() + _RELEASE,
     b"\1" + craft.associate_request(),
-    b"\1" + craft.associate_request().replace(b"1.2.840.10008.1.2.1", b"1.2.84 .10008.1.2.1"),  # found by fuzzing
+    b"\1" + craft.associate_request().replace(b"1.2.840.10008.1.2.1", b"1.2.84 .10008.1.2.1"),
+    b"\1"
+    + craft.associate_request().replace(
+        b"\x30\0\0\x11" + craft.VERIFICATION.encode(), b"\x10\0\0\x11" + craft.VERIFICATION.encode()
+    ),
     b"\0" + craft.echo_request() + _RELEASE,
     b"\0" + _RECEIVED + craft.echo_request(7),
     b"\0" + craft.store_request("1.2.3", craft.ct("1.2", 3), 64) + _RELEASE,

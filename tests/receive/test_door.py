@@ -357,13 +357,22 @@ def test_what_the_protocol_itself_refuses(start_receiver, call, at, value, numbe
     assert caller.hear() == (PDUType.ASSOCIATE_RJ, bytes((0, *numbers)))
 
 
-def test_a_context_of_which_no_transfer_syntax_is_a_uid_is_refused_and_the_others_serve(start_receiver, call):
+@pytest.mark.parametrize(
+    ("said", "instead", "result"),
+    [
+        (b"1.2.840.10008.1.2.1", b"1.2.84 .10008.1.2.1", 4),
+        (b"\x30\0\0\x19" + craft.CT.encode(), b"\x10\0\0\x19" + craft.CT.encode(), 3),
+    ],
+    ids=["no transfer syntax that is a UID", "no abstract syntax"],
+)
+def test_a_context_that_is_not_whole_is_refused_and_the_others_serve(start_receiver, call, said, instead, result):
     caller = call(start_receiver())
-    caller.say(craft.associate_request().replace(b"1.2.840.10008.1.2.1", b"1.2.84 .10008.1.2.1"))
+    assert said in craft.associate_request()
+    caller.say(craft.associate_request().replace(said, instead))
     kind, answer = caller.hear()
     assert kind == PDUType.ASSOCIATE_AC
     results = {item[4]: item[6] for item in items(answer[68:]) if item[0] == 0x21}  # PS3.8 Table 9-18
-    assert results == {craft.CT_CONTEXT: 4, craft.ECHO_CONTEXT: 0}
+    assert results == {craft.CT_CONTEXT: result, craft.ECHO_CONTEXT: 0}
     caller.say(craft.echo_request())
     assert caller.hear()[0] == PDUType.DATA
 
