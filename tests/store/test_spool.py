@@ -8,6 +8,7 @@ import re
 import shutil
 import struct
 import threading
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from node.dicom import part10
 from node.dicom.elements import Identity
 from node.dicom.part10 import FileMeta
 from node.errors import ErrorKind, InvalidObject
+from node.store.durable import write_out
 from node.store.incoming import SpoolFull
 from node.store.spool import Placement, Spool, data_set_sha256
 
@@ -64,6 +66,23 @@ def test_a_placed_file_is_whole_and_says_what_it_is(spool):
     assert incoming.sha256 == data_set_sha256(path) == hashlib.sha256(b"some" + b"thing" * 1000).hexdigest()
     assert list(spool.walk()) == [placed.path]
     assert incoming_files(spool) == []
+
+
+def test_a_large_object_goes_to_the_disk_while_it_comes(spool, monkeypatch):
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        "node.store.incoming.write_out",
+        lambda handle, start, size: (told.append((start, size)), write_out(handle, start, size)),
+    )
+    data = bytes(range(256)) * 4096
+    incoming = spool.open(META)
+    for start in range(0, len(data), 131_060):  # as pieces come of PDUs of 128 KiB
+        incoming.write(data[start : start + 131_060])
+    placed = spool.place(incoming, IDENTITY)
+    assert len(told) == 4
+    assert all(start + size == following for (start, size), (following, _) in pairwise(told))
+    assert told[0][0] == incoming.size_bytes - len(data)  # the data set, from its first byte on
+    assert (spool.root / placed.path).read_bytes()[-len(data) :] == data
 
 
 def test_names_hold_nothing_a_peer_sent(spool):
