@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
-from node.plugin import Volume
+
+class Voxels(Protocol):
+    """What is looked at of a volume."""
+
+    @property
+    def hu(self) -> NDArray[np.float32]: ...
+    @property
+    def padding(self) -> NDArray[np.bool_]: ...
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]: ...
+
 
 T = TypeVar("T")
+V = TypeVar("V", bound=Voxels)
 
 
-def once(find: Callable[[Volume], T]) -> Callable[[Volume], T]:
+def once(find: Callable[[V], T]) -> Callable[[V], T]:
     """`find`, remembering what it found in the volume that it was asked about last, for as long as that is in memory.
 
     `find` must look at the voxels, the padding and the spacing alone. Voxels that somebody may still change are looked
@@ -21,7 +33,7 @@ def once(find: Callable[[Volume], T]) -> Callable[[Volume], T]:
     """
     last: list[tuple[weakref.ref[NDArray[Any]], weakref.ref[NDArray[Any]], tuple[float, ...], T]] = []
 
-    def found(volume: Volume) -> T:
+    def found(volume: V) -> T:
         if volume.hu.flags.writeable or volume.padding.flags.writeable:
             return find(volume)
         for hu, padding, spacing_mm, made in last:
