@@ -99,10 +99,11 @@ def machine_mb() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGESIZE") >> 20
 
 
-def when_parent_ends(let_go: Callable[[], None], within_s: float = 1.0) -> None:
+def when_parent_ends(let_go: Callable[[], None], within_s: float = 5.0) -> None:
     """Call `let_go` and end the process when standard input closes: its other end is the parent's life line.
 
-    The process ends even where `let_go` does not return in time.
+    The process ends even where `let_go` does not return in time, and counts as lost then: a busy machine or database
+    may take seconds over it.
     """
 
     def watch() -> None:

@@ -31,6 +31,9 @@ def settings(pacs):
 @pytest.fixture
 def node(start_node, settings, crafted):
     running = start_node(**settings)
+    running.wait(
+        lambda: "node started" in running.log, "the node has taken up what there was"
+    )  # its port is open before
     running.only_rule(plugin="slow", parameters={"seconds_a_slice": 0})
     running.paths = crafted.series(SLICES)
     return running
