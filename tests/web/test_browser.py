@@ -121,7 +121,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, chromium: Browser) -> Iterato
         found = Site(running, f"http://127.0.0.1:{ports[1]}", folder, "")
         found.obstacle.write_text("in the way")
         running.only_rule(plugin="plus", destinations=["archive"])
-        chosen = [("blocked", {"destinations": ["blocked"]}), ("slow", {"parameters": {"seconds_a_slice": 1.0}})]
+        chosen = [("blocked", {"destinations": ["blocked"]}), ("slow", {"parameters": {"seconds_a_slice": 0.4}})]
         with running.database.write() as session:
             for name, what in chosen:
                 rule = {"name": name, "priority": 10, "plugin": "plus", "destinations": ["archive"], **what}
