@@ -31,10 +31,7 @@ _MAX_UID = 65  # 64 characters; one more where a sender pads an even length
 _CHUNK = 1 << 16
 _WINDOW = 1 << 13  # read at once; between two values that are passed over lies one header
 
-_LENGTH_BYTES = {vr.encode(): (vr, 2) for vr in EXPLICIT_VR_LENGTH_16} | {
-    vr.encode(): (vr, 4) for vr in EXPLICIT_VR_LENGTH_32
-}
-_SHORT = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_16)
+_SHORT, _LONG = (frozenset(vr.encode() for vr in vrs) for vrs in (EXPLICIT_VR_LENGTH_16, EXPLICIT_VR_LENGTH_32))
 _NOT_PLAIN = frozenset({0x0000, 0x0002, 0xFFFE})  # groups that have no place at the top of a data set
 _WITH_ITEMS = {"SQ", "UN", "OB", "OW"}  # what may have an undefined length
 _IDENTITY = {
@@ -240,11 +237,12 @@ class _Walk:
         tag = group << 16 | element
         if not explicit or group == 0xFFFE:  # items have no VR
             return tag, "", self._long_header.unpack(data)[2]
-        if code not in _LENGTH_BYTES:
-            code = code.decode("ascii", "backslashreplace")
-            raise InvalidObject(f"{_name(tag)} before byte {self._source.at} has {code!r} where its VR should stand")
-        vr, length_bytes = _LENGTH_BYTES[code]
-        return tag, vr, length if length_bytes == 2 else self._long.unpack(self._take(4, tag))[0]
+        vr = code.decode("ascii", "backslashreplace")
+        if code in _SHORT:
+            return tag, vr, length
+        if code in _LONG:
+            return tag, vr, self._long.unpack(self._take(4, tag))[0]
+        raise InvalidObject(f"{_name(tag)} before byte {self._source.at} has {vr!r} where its VR should stand")
 
     def _value(self, tag: int, vr: str, length: int, depth: int) -> None:
         if length != _UNDEFINED:

@@ -89,9 +89,9 @@ def _index_series(session: Session, arrivals: Sequence[Arrival]) -> None:
     if new:  # in one statement: an object for each row would keep those who receive from the interpreter
         session.execute(sa.insert(Instance), new)
     for arrival in fresh:
-        row = known.get(arrival.sop_instance_uid)
-        for name, value in _columns(arrival).items() if row is not None else ():
-            setattr(row, name, value)
+        if (row := known.get(arrival.sop_instance_uid)) is not None:
+            for name, value in _columns(arrival).items():
+                setattr(row, name, value)
     series.instance_count += len(new)
     series.last_arrival_at = max(series.last_arrival_at, latest.received_at)
     series.calling_ae_title = latest.sender.calling_ae_title

@@ -86,10 +86,10 @@ class Spool:
             )
 
     def open(self, meta: FileMeta) -> Incoming:
-        """Begin to receive an object; where there is no space the `Incoming` has failed from its start.
+        """Begin to receive an object.
 
         Raises:
-            SpoolFull: no file can be made at all.
+            SpoolFull: there is less than the reserve, or no file can be made at all.
         """
         self.require_space()
         try:

@@ -31,9 +31,8 @@ def settings(pacs):
 @pytest.fixture
 def node(start_node, settings, crafted):
     running = start_node(**settings)
-    running.wait(
-        lambda: "node started" in running.log, "the node has taken up what there was"
-    )  # its port is open before
+    # Its port is open before it has taken up what there was, for which it needs the database.
+    running.wait(lambda: "node started" in running.log, "the node has started")
     running.only_rule(plugin="slow", parameters={"seconds_a_slice": 0})
     running.paths = crafted.series(SLICES)
     return running
