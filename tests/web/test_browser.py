@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import pytest
 import sqlalchemy as sa
 from axe_playwright_python.sync_playwright import Axe
 from crafted import Crafted
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from running import RunningNode
 
 from node.journey import State
@@ -206,6 +207,17 @@ def test_a_series_is_seen_to_arrive_to_run_and_to_be_done_without_reloading(site
     expect(lately).to_contain_text("SLOW", timeout=PATIENCE_MS)
     assert page.evaluate("window.same"), "the page was loaded anew"
     expect(page.get_by_role("link", name="all series")).to_be_focused()
+
+
+@pytest.mark.parametrize("script", ["htmx-", "hx-sse-", "harmonode"])
+def test_a_page_whose_scripts_come_slowly_listens_all_the_same(site: Site, open_page, script: str):
+    def slow(route: Route) -> None:
+        time.sleep(1.0)
+        route.continue_()
+
+    page = open_page(prepare=lambda page: page.route(f"**/{script}*.js", slow))
+    with page.expect_request("**/events"):
+        page.reload()
 
 
 def test_a_page_that_is_refused_its_first_connection_says_so_and_tries_again(site: Site, open_page):
