@@ -121,15 +121,17 @@ def _wrong_pixels(derived: Dataset, source: Dataset) -> Iterator[str]:
 def _wrong_provenance(derived: Dataset, source: Dataset) -> Iterator[str]:
     source_uid, series_uid = _text(source, "SOPInstanceUID"), _text(source, "SeriesInstanceUID")
     images = items(derived, "SourceImageSequence")
-    if [image.get("ReferencedSOPInstanceUID") for image in images] != [source_uid]:
+    if [_text(image, "ReferencedSOPInstanceUID") for image in images] != [source_uid]:
         yield "SourceImageSequence does not name the source alone"
     if [_codes(image, "PurposeOfReferenceCodeSequence") for image in images] != [[("DCM", *SOURCE_IMAGE)]]:
         yield f"the purpose of reference of the source image is not {' '.join(SOURCE_IMAGE)}"
-    if [image.get("SpatialLocationsPreserved") for image in images] != ["YES"]:
+    if [_text(image, "SpatialLocationsPreserved") for image in images] != ["YES"]:
         yield "SpatialLocationsPreserved is not YES"
-    series = [one for one in items(derived, "ReferencedSeriesSequence") if one.get("SeriesInstanceUID") == series_uid]
+    series = [
+        one for one in items(derived, "ReferencedSeriesSequence") if _text(one, "SeriesInstanceUID") == series_uid
+    ]
     instances = [instance for one in series for instance in items(one, "ReferencedInstanceSequence")]
-    if [instance.get("ReferencedSOPInstanceUID") for instance in instances] != [source_uid]:
+    if [_text(instance, "ReferencedSOPInstanceUID") for instance in instances] != [source_uid]:
         yield "ReferencedSeriesSequence does not name the source"
     for done in _codes(derived, "DerivationCodeSequence"):
         if done not in {("DCM", *EDGE_ENHANCEMENT), ("DCM", *SMOOTHING)}:
@@ -139,19 +141,19 @@ def _wrong_provenance(derived: Dataset, source: Dataset) -> Iterator[str]:
 
 def _wrong_equipment(derived: Dataset, source: Dataset) -> Iterator[str]:
     contributors = items(derived, "ContributingEquipmentSequence")
-    before = [item.get("Manufacturer") for item in items(source, "ContributingEquipmentSequence")]
-    if [item.get("Manufacturer") for item in contributors][: len(before)] != before:
+    before = [raw(item, "Manufacturer") for item in items(source, "ContributingEquipmentSequence")]
+    if [raw(item, "Manufacturer") for item in contributors][: len(before)] != before:
         yield "ContributingEquipmentSequence was replaced where it should be appended to"
     node = contributors[-1] if contributors else Dataset()
     purpose = _codes(node, "PurposeOfReferenceCodeSequence")
-    if purpose != [("DCM", *PROCESSING_EQUIPMENT)] or not is_own_device(str(node.get("DeviceUID", ""))):
+    if purpose != [("DCM", *PROCESSING_EQUIPMENT)] or not is_own_device(_text(node, "DeviceUID")):
         yield "ContributingEquipmentSequence does not end with this node: the series could come back as a source"
 
 
 def _codes(data_set: Dataset, keyword: str) -> list[tuple[str, str, str]]:
     """Scheme, value and meaning of each code."""
     return [
-        (str(item.get("CodingSchemeDesignator")), str(item.get("CodeValue")), str(item.get("CodeMeaning")))
+        (_text(item, "CodingSchemeDesignator"), _text(item, "CodeValue"), _text(item, "CodeMeaning"))
         for item in items(data_set, keyword)
     ]
 

@@ -53,11 +53,11 @@ def header(source: Dataset, making: Making, stored: Representation) -> Elements:
     return elements
 
 
-def file_meta(sop_instance_uid: str) -> bytes:
+def file_meta(sop_class_uid: str, sop_instance_uid: str) -> bytes:
     """Preamble and File Meta Information, PS3.10 section 7.1."""
     body = data_set(
         named("FileMetaInformationVersion", b"\0\1")
-        | named("MediaStorageSOPClassUID", CTImageStorage)
+        | named("MediaStorageSOPClassUID", sop_class_uid)
         | named("MediaStorageSOPInstanceUID", sop_instance_uid)
         | named("TransferSyntaxUID", ExplicitVRLittleEndian)
         | named("ImplementationClassUID", IMPLEMENTATION_CLASS_UID)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.uid import CTImageStorage
 
 from node.config import Derive
 from node.derive import check
@@ -130,7 +131,7 @@ def _instance(
         raise PermanentError(
             f"the header of instance {source_uid} cannot be copied: {error}; the series is stopped"
         ) from error
-    return data_set(elements, after=file_meta(common.instance_uid(source_uid))), pixels.clipped
+    return data_set(elements, after=file_meta(CTImageStorage, common.instance_uid(source_uid))), pixels.clipped
 
 
 def _require_fit(content: bytes, source: Dataset, uid: str, source_uid: str) -> None:
