@@ -10,7 +10,7 @@ the one before is encoded once.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
@@ -59,6 +59,11 @@ def code(keyword: str, value: str, meaning: str) -> Elements:
     return {tag_of(keyword): _code(keyword, value, meaning)}
 
 
+def reference(sop_class_uid: str | bytes, sop_instance_uid: str | bytes) -> Elements:
+    """The SOP Instance Reference Macro, PS3.3 Table 10-11."""
+    return named("ReferencedSOPClassUID", sop_class_uid) | named("ReferencedSOPInstanceUID", sop_instance_uid)
+
+
 def data_set(elements: Elements, after: bytes = b"") -> bytes:
     """The elements in the order of their tags, PS3.5 section 7.1, `after` what stands before them."""
     return b"".join((after, *(elements[tag] for tag in sorted(elements, key=int))))
@@ -79,7 +84,7 @@ def copied(
         ValueError: an element has a VR that PS3.5 doesn't know, so that nobody could read the copy; names the tag.
     """
     elements: Elements = {}
-    for tag, element in source.items():
+    for tag, element in source.items():  # iterating over the data set itself would decode them
         if not keeps(tag):
             continue
         vr = _vr(element.VR, tag, vr_of_us_or_ss)
@@ -219,13 +224,11 @@ def _vr(read: str | None, tag: BaseTag, vr_of_us_or_ss: str) -> str:
 
 
 def _element_of(source: Dataset, tag: BaseTag) -> RawDataElement | DataElement | None:
-    """As read, without looking at it: looking decodes it, and its bytes are gone."""
-    return _as_read(source).get(tag)
+    """As read, without looking at it: looking decodes it, and its bytes are gone.
 
-
-def _as_read(source: Dataset) -> Mapping[BaseTag, RawDataElement | DataElement]:
-    """What `get_item` looks into, and takes five times as long for."""
-    return cast("dict_items[BaseTag, RawDataElement | DataElement]", source.items()).mapping
+    From what `get_item` looks into, which takes longer to understand its argument than to find the element.
+    """
+    return cast("dict_items[BaseTag, RawDataElement | DataElement]", source.items()).mapping.get(tag)
 
 
 def _little_endian(element: RawDataElement | DataElement, vr: str) -> bytes:

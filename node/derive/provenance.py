@@ -8,7 +8,7 @@ from datetime import UTC
 from pydicom import Dataset
 
 from node import __version__
-from node.derive.elements import Elements, code, copied, copied_items, named, raw, sequence, tag_of
+from node.derive.elements import Elements, code, copied, copied_items, named, raw, reference, sequence, tag_of
 from node.derive.making import Making
 from node.derive.text import LO_CHARACTERS, SH_CHARACTERS, ST_CHARACTERS, Text
 
@@ -86,8 +86,7 @@ def _scanner(source: Dataset, making: Making) -> list[Elements]:
 
 def derivation(source: Dataset, making: Making, text: Text) -> Elements:
     """General Reference, PS3.3 C.12.4, and Common Instance Reference, C.12.2."""
-    instance = named("ReferencedSOPClassUID", raw(source, "SOPClassUID"))
-    instance |= named("ReferencedSOPInstanceUID", raw(source, "SOPInstanceUID"))
+    instance = reference(raw(source, "SOPClassUID"), raw(source, "SOPInstanceUID"))
     image = instance | code("PurposeOfReferenceCodeSequence", *SOURCE_IMAGE)
     image |= named("SpatialLocationsPreserved", "YES")
     elements = named("DerivationDescription", text.encode(_description(making), ST_CHARACTERS))

@@ -20,7 +20,7 @@ from pydicom.uid import CTImageStorage, EnhancedSRStorage, ExplicitVRLittleEndia
 from node import __version__
 from node.config import Derive
 from node.derive.concepts import SCHEME, SCHEME_NAME, Concept, quality, unit
-from node.derive.elements import Elements, data_set, named, sequence, written
+from node.derive.elements import Elements, data_set, named, reference, sequence, written
 from node.derive.header import file_meta
 from node.derive.provenance import PROCESSING_EQUIPMENT
 from node.dicom import uids
@@ -263,19 +263,15 @@ def _rounded(value: float) -> float:
 def _evidence(study_uid: str, evidence: Mapping[str, Sequence[str]]) -> Elements:
     """Series Instance UID -> SOP Instance UIDs, as Current Requested Procedure Evidence Sequence, PS3.3 C.17.2.1.
 
-    highdicom would take more time over the references of 300 slices than the node over half of the slices.
+    As data sets the references of 300 slices took two thirds of the report's time.
     """
     series = [
         named("SeriesInstanceUID", series_uid)
-        | sequence("ReferencedSOPSequence", [_reference(uid) for uid in instance_uids])
+        | sequence("ReferencedSOPSequence", [reference(CTImageStorage, uid) for uid in instance_uids])
         for series_uid, instance_uids in evidence.items()
     ]
     study = named("StudyInstanceUID", study_uid) | sequence("ReferencedSeriesSequence", series)
     return sequence("CurrentRequestedProcedureEvidenceSequence", [study])
-
-
-def _reference(instance_uid: str) -> Elements:
-    return named("ReferencedSOPClassUID", CTImageStorage) | named("ReferencedSOPInstanceUID", instance_uid)
 
 
 def _instance(source: Dataset, series_uid: str, instance_uids: Sequence[str]) -> Dataset:

@@ -83,7 +83,7 @@ def read_instance(path: Path) -> Dataset:
 
 def as_read(header: Dataset) -> Dataset:
     """A twin of a header that nobody has looked at yet: looking at the one leaves the other the bytes it came in."""
-    twin = Dataset(dict(header.items()))  # unlike `values` of a data set, these are not decoded
+    twin = Dataset(dict(header.items()))  # iterating over the header itself would decode it
     implicit, little_endian = header.original_encoding
     twin.set_original_encoding(implicit, little_endian, header.original_character_set)
     twin.file_meta = header.file_meta
